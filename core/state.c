@@ -1,0 +1,170 @@
+#include "state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool ig_state_live(const struct ig_state *state) { return state->present && !state->limbo; }
+
+uint64_t ig_state_log_bytes(const struct ig_state *state) {
+    if (!state->present)
+        return 0;
+    return ig_record_footprint(state->file ? 0 : state->size);
+}
+
+int64_t ig_state_quiet_since(const struct ig_state *state) {
+    return state->changed_ms > state->time_ms ? state->changed_ms : state->time_ms;
+}
+
+static void place(struct ig_state *state, const struct ig_record *record, uint32_t segment,
+                  uint64_t offset) {
+    *state = (struct ig_state){
+        .present = true,
+        .limbo = (record->flags & IG_RECORD_LIMBO) != 0,
+        .file = record->kind == IG_LINK,
+        .segment = segment,
+        .offset = offset,
+        .seq = record->seq,
+        .size = record->size,
+        .refs = record->refs,
+        .time_ms = record->aux,
+    };
+}
+
+void ig_state_apply(struct ig_state *state, const struct ig_record *record, uint32_t segment,
+                    uint64_t offset, int64_t time_ms) {
+    switch ((enum ig_kind)record->kind) {
+    case IG_OBJECT:
+    case IG_LINK:
+        place(state, record, segment, offset);
+        return;
+    case IG_REF:
+        if (ig_state_live(state)) {
+            state->refs += record->refs;
+            state->changed_ms = time_ms;
+        }
+        return;
+    case IG_CHECKPOINT:
+        if (state->present) {
+            state->time_ms = state->limbo ? record->aux : state->time_ms;
+            state->limbo = false;
+            state->refs = record->refs;
+            state->changed_ms = record->aux;
+        }
+        return;
+    case IG_TOMBSTONE:
+        if (state->present) {
+            state->limbo = true;
+            state->refs = 0;
+            state->time_ms = time_ms;
+            state->changed_ms = 0;
+        }
+        return;
+    case IG_PURGE:
+        memset(state, 0, sizeof *state);
+        return;
+    }
+}
+
+void ig_state_from_index(const struct ig_content *content, const struct ig_refs *refs,
+                         struct ig_state *ret_state) {
+    *ret_state = (struct ig_state){
+        .present = true,
+        .limbo = (content->flags & IG_CONTENT_LIMBO) != 0,
+        .file = (content->flags & IG_CONTENT_FILE) != 0,
+        .segment = content->segment,
+        .offset = content->offset,
+        .seq = content->seq,
+        .size = content->size,
+        .refs = content->base_refs + refs->delta,
+        .time_ms = content->time_ms,
+        .changed_ms = refs->time_ms,
+    };
+}
+
+static void put_content(const ingot_id *id, const struct ig_state *state,
+                        struct ig_index_batch *batch) {
+    struct ig_content content = {
+        .segment = state->segment,
+        .flags =
+            (uint8_t)((state->limbo ? IG_CONTENT_LIMBO : 0) | (state->file ? IG_CONTENT_FILE : 0)),
+        .offset = state->offset,
+        .size = state->size,
+        .seq = state->seq,
+        .base_refs = state->refs,
+        .time_ms = state->time_ms,
+    };
+    ig_index_put_content(batch, id, &content);
+}
+
+static void add_live(struct ig_index_batch *batch, uint32_t segment, int64_t bytes) {
+    char key[32];
+    if (bytes == 0)
+        return;
+    snprintf(key, sizeof key, IG_COUNTER_LIVE "%08u", segment);
+    ig_index_add_counter(batch, key, bytes);
+}
+
+static void add_totals(const struct ig_change *change, struct ig_index_batch *batch) {
+    struct ig_totals by = {.objects = 0};
+    ig_totals_add(&by, &change->before, &change->after);
+    const struct {
+        const char *key;
+        int64_t value;
+    } all[] = {
+        {IG_COUNTER_OBJECTS, by.objects},
+        {IG_COUNTER_BYTES, by.bytes},
+        {IG_COUNTER_LIMBO, by.limbo},
+        {IG_COUNTER_LARGE, by.large},
+        {IG_COUNTER_LARGE_BYTES, by.large_bytes},
+    };
+    for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i].value != 0)
+            ig_index_add_counter(batch, all[i].key, all[i].value);
+}
+
+void ig_change_to_batch(const struct ig_change *change, struct ig_index_batch *batch) {
+    const struct ig_state *before = &change->before;
+    const struct ig_state *after = &change->after;
+    if (memcmp(before, after, sizeof *before) == 0)
+        return;
+    if (!after->present) {
+        ig_index_delete_content(batch, &change->id);
+        ig_index_delete_refs(batch, &change->id);
+    } else if (change->kind == IG_REF) {
+        ig_index_add_refs(batch, &change->id, after->refs - before->refs, after->changed_ms);
+    } else {
+        put_content(&change->id, after, batch);
+        if (after->changed_ms != 0)
+            ig_index_put_refs(batch, &change->id,
+                              &(struct ig_refs){.delta = 0, .time_ms = after->changed_ms});
+        else if (before->present)
+            ig_index_delete_refs(batch, &change->id);
+    }
+    add_totals(change, batch);
+    uint64_t was = ig_state_log_bytes(before), is = ig_state_log_bytes(after);
+    if (was != is || before->segment != after->segment) {
+        add_live(batch, before->segment, -(int64_t)was);
+        add_live(batch, after->segment, (int64_t)is);
+    }
+}
+
+static void count(struct ig_totals *totals, const struct ig_state *state, int64_t sign) {
+    if (!state->present)
+        return;
+    if (state->file) {
+        totals->large += sign;
+        totals->large_bytes += sign * (int64_t)state->size;
+    }
+    if (state->limbo) {
+        totals->limbo += sign;
+        return;
+    }
+    totals->objects += sign;
+    totals->bytes += sign * (int64_t)state->size;
+}
+
+void ig_totals_add(struct ig_totals *totals, const struct ig_state *before,
+                   const struct ig_state *after) {
+    count(totals, before, -1);
+    count(totals, after, 1);
+}
