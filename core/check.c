@@ -135,10 +135,10 @@ static ingot_status scan_log(struct check *check, ingot_error *err) {
             continue;
         check->report->segments++;
         check->report->groups += end.groups;
-        bool damaged = end.damages > 0 || (broke_off && end.groups > 0);
+        bool damaged = end.damages + end.strays > 0 || (broke_off && end.groups > 0);
         check->report->damaged_segments += damaged;
         if (damaged)
-            note_damage(check, end.damages > 0 ? end.damage : "a log segment breaks off");
+            note_damage(check, end.damage[0] != '\0' ? end.damage : "a log segment breaks off");
         broke_off = !end.sealed;
     }
     if (status == INGOT_OK)

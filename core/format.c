@@ -82,7 +82,7 @@ const char *ig_group_header_decode(const uint8_t bytes[IG_GROUP_HEADER], uint64_
     return NULL;
 }
 
-void ig_record_encode(const struct ig_record *record, uint64_t salt,
+void ig_record_encode(const struct ig_record *record, uint64_t seed,
                       uint8_t ret_bytes[IG_RECORD_HEADER]) {
     memcpy(ret_bytes, "IGRC", 4);
     ret_bytes[4] = record->kind;
@@ -96,14 +96,14 @@ void ig_record_encode(const struct ig_record *record, uint64_t salt,
     ig_put64(ret_bytes + 64, (uint64_t)record->refs);
     ig_put64(ret_bytes + 72, (uint64_t)record->aux);
     ig_put64(ret_bytes + 80, record->body_sum);
-    ig_put64(ret_bytes + 88, ig_sum(ret_bytes, 88, salt));
+    ig_put64(ret_bytes + 88, ig_sum(ret_bytes, 88, seed));
 }
 
-const char *ig_record_decode(const uint8_t bytes[IG_RECORD_HEADER], uint64_t salt,
+const char *ig_record_decode(const uint8_t bytes[IG_RECORD_HEADER], uint64_t seed,
                              struct ig_record *ret_record) {
     if (memcmp(bytes, "IGRC", 4) != 0)
         return "no record magic";
-    if (ig_get64(bytes + 88) != ig_sum(bytes, 88, salt))
+    if (ig_get64(bytes + 88) != ig_sum(bytes, 88, seed))
         return "record header checksum differs";
     struct ig_record record = {
         .kind = bytes[4],

@@ -71,9 +71,10 @@ void ig_group_header_encode(const struct ig_group_header *header, uint64_t salt,
 const char *ig_group_header_decode(const uint8_t bytes[IG_GROUP_HEADER], uint64_t salt,
                                    struct ig_group_header *ret_header);
 
-void ig_record_encode(const struct ig_record *record, uint64_t salt,
+/* `seed`: the segment's salt XOR the group's nonce. */
+void ig_record_encode(const struct ig_record *record, uint64_t seed,
                       uint8_t ret_bytes[IG_RECORD_HEADER]);
-const char *ig_record_decode(const uint8_t bytes[IG_RECORD_HEADER], uint64_t salt,
+const char *ig_record_decode(const uint8_t bytes[IG_RECORD_HEADER], uint64_t seed,
                              struct ig_record *ret_record);
 
 /* What the FORMAT file says. */

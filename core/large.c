@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Bytes gathered before they are hashed and written. */
 #define STAGE (UINT64_C(1) << 20)
@@ -191,6 +192,8 @@ ingot_status ig_large_publish(struct ig_large_out *out, const ingot_id *id, ingo
     IG_CLEANUP_FREE char *shard = shard_path(out->large, id);
     if (path == NULL || shard == NULL)
         return ig_fail_memory(err, "a path");
+    if (ig_os->mkdir(AT_FDCWD, shard, 0700) == 0) /* somebody removed an empty one */
+        ig_sync_dir(out->large->directory, NULL);
     write_tree(out, id);
     ingot_status status = link_file(out->fd, path, err);
     return status != INGOT_OK ? status : ig_sync_dir(shard, err);
@@ -241,8 +244,10 @@ ingot_status ig_large_each(const struct ig_large *large,
         char name[4];
         snprintf(name, sizeof name, "%02x", i);
         IG_CLEANUP_FREE char *path = ig_path(large->directory, name);
-        status = path == NULL ? ig_fail_memory(err, "a path")
-                              : ig_each_entry(path, each_file, &each, err);
+        if (path == NULL)
+            return ig_fail_memory(err, "a path");
+        if (access(path, F_OK) == 0 || errno != ENOENT)
+            status = ig_each_entry(path, each_file, &each, err);
     }
     return status;
 }

@@ -50,9 +50,9 @@ struct ig_slot {
     uint64_t serial;
     uint64_t seq; /* of the first record */
     uint32_t segment;
-    uint64_t offset; /* of the first record */
-    uint64_t salt;
-    int64_t time_ms; /* of the group */
+    uint64_t offset;      /* of the first record */
+    uint64_t record_seed; /* for ig_record_encode */
+    int64_t time_ms;      /* of the group */
     uint8_t *memory;
     struct ig_change *changes; /* `count` of them, to be filled */
 };

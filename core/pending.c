@@ -157,7 +157,9 @@ void ig_pend_change(struct ig_pending *pending, struct ig_pend *pend, const stru
     struct stripe *stripe = stripe_of(pending, &pend->id);
     ig_lock(&stripe->lock);
     bool was_live = ig_state_live(&pend->state), is_live = ig_state_live(state);
-    if (!was_live && is_live)
+    /* An answer given before the object is durable (visible_seq 0) shows the object to everybody.
+     */
+    if ((!was_live && is_live) || visible_seq == 0)
         pend->visible_seq = visible_seq;
     if (was_live && !is_live)
         stripe->removals++;

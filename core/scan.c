@@ -62,7 +62,8 @@ static const char *record_at(const struct scan *scan, const struct ig_group_head
                              uint32_t i, uint64_t at, struct ig_record *ret_record) {
     if (at + IG_RECORD_HEADER > header->length)
         return "record runs over its group";
-    const char *wrong = ig_record_decode(scan->buffer + at, scan->segment->salt, ret_record);
+    const char *wrong =
+        ig_record_decode(scan->buffer + at, scan->segment->salt ^ header->nonce, ret_record);
     if (wrong == NULL && ret_record->seq != header->first_seq + i)
         wrong = "record out of sequence";
     if (wrong == NULL && ret_record->body_len > header->length - at - IG_RECORD_HEADER)
@@ -117,10 +118,36 @@ static ingot_status visit_group(struct scan *scan, const struct ig_group_header 
     return INGOT_OK;
 }
 
-static void note_damage(struct scan *scan, uint64_t offset, const char *wrong) {
-    if (scan->end->damages++ == 0)
+static void note(struct scan *scan, uint64_t offset, const char *wrong) {
+    if (scan->end->damage[0] == '\0')
         snprintf(scan->end->damage, sizeof scan->end->damage, "%s at %" PRIu64 ": %s", scan->name,
                  offset, wrong);
+}
+
+static bool zero(const uint8_t *bytes, uint64_t len) {
+    for (uint64_t i = 0; i < len; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
+}
+
+/* Padding carries nothing, so damage in it costs nothing, but a check should tell. */
+static void note_strays(struct scan *scan, const struct ig_group_header *header, uint64_t offset) {
+    uint64_t at = IG_GROUP_HEADER;
+    bool clean = true;
+    for (uint32_t i = 0; i < header->count && clean; i++) {
+        struct ig_record record;
+        if (record_at(scan, header, i, at, &record) != NULL)
+            return;
+        uint64_t used = IG_RECORD_HEADER + record.body_len;
+        uint64_t footprint = ig_record_footprint(record.body_len);
+        clean = zero(scan->buffer + at + used, footprint - used);
+        at += footprint;
+    }
+    if (clean && zero(scan->buffer + at, header->length - at))
+        return;
+    scan->end->strays++;
+    note(scan, offset, "padding is not zero");
 }
 
 /* Looks behind a broken group. *ret_proven: a later group says that this one was durable.
@@ -205,6 +232,7 @@ static ingot_status walk(struct scan *scan, ingot_error *err) {
         if (status != INGOT_OK)
             return status;
         if (wrong == NULL) {
+            note_strays(scan, &header, offset);
             status = visit_group(scan, &header, offset, false, err);
             if (status != INGOT_OK)
                 return status;
@@ -221,7 +249,8 @@ static ingot_status walk(struct scan *scan, ingot_error *err) {
         status = look_behind(scan, offset, &proven, &next, err);
         if (status != INGOT_OK || !proven)
             return status;
-        note_damage(scan, offset, wrong);
+        scan->end->damages++;
+        note(scan, offset, wrong);
         if (!scan->start->salvage)
             return INGOT_OK;
         status = salvage_group(scan, offset, &next, err);

@@ -33,7 +33,8 @@ struct ig_scan_end {
     uint64_t groups;
     uint64_t records;
     uint64_t damages; /* broken groups that were not the end of the log */
-    char damage[160]; /* the first one: where and what */
+    uint64_t strays;  /* valid groups with bytes other than zero where padding is */
+    char damage[160]; /* the first damage or stray: where and what */
 };
 
 /* Called behind the last record of each valid group, with `end` as of there. */

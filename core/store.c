@@ -88,7 +88,7 @@ ingot_status ig_store_own(ingot_store *store, const ingot_id *id, const struct i
 
 /* Writes one record at *memory and moves it on. */
 static void write_record(uint8_t **memory, struct ig_record *record, const void *body,
-                         uint64_t salt) {
+                         uint64_t seed) {
     uint64_t footprint = ig_record_footprint(record->body_len);
     uint8_t *at = *memory + IG_RECORD_HEADER;
     record->body_sum = 0;
@@ -97,7 +97,7 @@ static void write_record(uint8_t **memory, struct ig_record *record, const void 
         record->body_sum = ig_sum(at, record->body_len, 0);
     }
     memset(at + record->body_len, 0, footprint - IG_RECORD_HEADER - record->body_len);
-    ig_record_encode(record, salt, *memory);
+    ig_record_encode(record, seed, *memory);
     *memory += footprint;
 }
 
@@ -138,7 +138,7 @@ ingot_status ig_store_append(ingot_store *store, struct ig_append *appends, uint
         change->before = append->pend->state;
         change->after = append->pend->state;
         ig_state_apply(&change->after, &append->record, slot.segment, offset, slot.time_ms);
-        write_record(&memory, &append->record, append->body, slot.salt);
+        write_record(&memory, &append->record, append->body, slot.record_seed);
         ig_pend_change(store->pending, append->pend, &change->after,
                        relaxed ? 0 : append->record.seq, 1);
         account(store, change);
@@ -155,6 +155,15 @@ ingot_status ig_store_commit(ingot_store *store, const struct ig_slot *slot, boo
     if (relaxed || slot->group == NULL)
         return INGOT_OK;
     return ig_log_wait(store->log, slot, wait, err);
+}
+
+ingot_status ig_store_settled(ingot_store *store, uint64_t visible_seq, ingot_status status,
+                              const struct ig_wait *wait, ingot_error *err) {
+    if (visible_seq <= ig_store_durable_seq(store))
+        return status;
+    ingot_error error = INGOT_ERROR_INIT;
+    ingot_status waited = ig_log_sync(store->log, wait, &error);
+    return waited == INGOT_OK ? status : ig_fail(err, waited, "%s", error.message);
 }
 
 ingot_status ig_store_drain(ingot_store *store, const struct ig_wait *wait, ingot_error *err) {

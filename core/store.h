@@ -73,6 +73,12 @@ ingot_status ig_store_look(ingot_store *store, const ingot_id *id, struct ig_sta
 ingot_status ig_store_own(ingot_store *store, const ingot_id *id, const struct ig_wait *wait,
                           struct ig_pend **ret_pend, ingot_error *err);
 
+/* For a call that answers from an owned state without a record of its own to wait for: the answer
+ * must not come before the object can be seen. `visible_seq` is the entry's; the caller owns it no
+ * more. Returns `status`, or the failure of waiting. */
+ingot_status ig_store_settled(ingot_store *store, uint64_t visible_seq, ingot_status status,
+                              const struct ig_wait *wait, ingot_error *err);
+
 /* One record to be logged for an owned entry. */
 struct ig_append {
     struct ig_record record; /* seq is filled in */

@@ -131,7 +131,7 @@ static bool step(const struct event *event, const struct belief *belief,
     return false;
 }
 
-#define EXPLAINED_MAX 60 /* moments that are printed when no order is left */
+#define EXPLAINED_MAX 100 /* moments that are printed when no order is left */
 
 /* ---- Sets of configurations ---------------------------------------------------------------- */
 
@@ -209,22 +209,85 @@ static int compare_moments(const void *a, const void *b) {
     return left < right ? -1 : 1;
 }
 
+static bool alike(const struct event *a, const struct event *b) {
+    return a->action == b->action && a->status == b->status && a->value == b->value &&
+           a->leases == b->leases;
+}
+
+/* Of running operations that are alike the one that returns first goes first: if any order explains
+ * the history, one does in which they are swapped so. */
+static bool has_precedence(const struct search *search, uint64_t done, int slot) {
+    const struct event *event = search->running[slot];
+    for (uint64_t left = search->running_mask & ~done; left != 0; left &= left - 1) {
+        const struct event *other = search->running[__builtin_ctzll(left)];
+        if (other != event && alike(other, event) && other->ret < event->ret)
+            return false;
+    }
+    return true;
+}
+
+/* An operation that changes no state whatever it is. */
+static bool only_looks(const struct event *event) {
+    switch ((enum action)event->action) {
+    case ACT_READ:
+    case ACT_HAS:
+    case ACT_COUNT:
+        return true;
+    case ACT_UNREF:
+    case ACT_DELETE:
+    case ACT_LEASE:
+        return event->status != INGOT_OK;
+    case ACT_PUT:
+    case ACT_REF:
+    case ACT_UNLEASE:
+    case ACT_SWEEP:
+    case ACT_PURGE:
+        return false;
+    }
+    return false;
+}
+
+/* What only looks, and may see now what it saw, takes effect at once: to wait could only make it
+ * impossible. */
+static struct config without_delay(const struct search *search, const struct config *config) {
+    struct config now = *config;
+    for (uint64_t left = search->running_mask & ~now.done; left != 0; left &= left - 1) {
+        int slot = __builtin_ctzll(left);
+        struct object_state state = now.state;
+        if (only_looks(search->running[slot]) &&
+            step(search->running[slot], search->belief, &state))
+            now.done |= UINT64_C(1) << slot;
+    }
+    return now;
+}
+
+static bool add_without_delay(struct search *search, const struct config *config) {
+    struct config now = without_delay(search, config);
+    return set_add(&search->now, &now);
+}
+
+/* Lets one operation take effect in a configuration; false when the set is full. */
+static bool let_happen(struct search *search, struct config config, int slot) {
+    const struct event *event = search->running[slot];
+    config.done |= UINT64_C(1) << slot;
+    if (event->action == ACT_PURGE && !add_without_delay(search, &config))
+        return false; /* it may also have passed this id over */
+    return !step(event, search->belief, &config.state) || add_without_delay(search, &config);
+}
+
 /* Adds to `now` all that can be reached by letting running operations take effect. */
 static bool expand(struct search *search) {
     for (uint32_t i = 0; i < search->now.count; i++) {
-        for (uint64_t left = search->running_mask & ~search->now.items[i].done; left != 0;
-             left &= left - 1) {
-            int slot = __builtin_ctzll(left);
-            struct config config = search->now.items[i];
-            config.done |= UINT64_C(1) << slot;
-            bool happens = step(search->running[slot], search->belief, &config.state);
-            if (happens && !set_add(&search->now, &config))
+        struct config config = search->now.items[i];
+        struct config undelayed = without_delay(search, &config);
+        if (undelayed.done != config.done) { /* stands for the other from now on */
+            if (!set_add(&search->now, &undelayed))
                 return false;
-            if (search->running[slot]->action != ACT_PURGE)
-                continue;
-            config = search->now.items[i]; /* a purge may also have passed this id over */
-            config.done |= UINT64_C(1) << slot;
-            if (!set_add(&search->now, &config))
+            continue;
+        }
+        for (uint64_t left = search->running_mask & ~config.done; left != 0; left &= left - 1) {
+            int slot = __builtin_ctzll(left);
+            if (has_precedence(search, config.done, slot) && !let_happen(search, config, slot))
                 return false;
         }
     }

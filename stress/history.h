@@ -43,7 +43,7 @@ struct event {
 };
 
 #define HISTORY_MAX (UINT32_C(1) << 20) /* events between two settlements */
-#define CONFIGS_MAX (UINT32_C(1) << 17)
+#define CONFIGS_MAX (UINT32_C(1) << 19)
 #define RUNNING_MAX 64 /* operations on one id at one time */
 #define OBJECTS_MAX 256
 

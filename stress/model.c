@@ -156,7 +156,7 @@ static void work(struct run *run) {
 
 /* Looks at every object of the quiet store and checks all histories. False: a plant was caught. */
 static bool settle(struct run *run) {
-    static char reason[16384];
+    static char reason[32768];
     for (uint32_t i = 0; i < OBJECTS; i++)
         observe(&run->world, i, (uint16_t)run->threads);
     for (uint32_t i = 0; i < OBJECTS; i++) {

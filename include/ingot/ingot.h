@@ -183,8 +183,8 @@ typedef struct ingot_create_options {
 #define INGOT_CREATE_OPTIONS_INIT {(uint32_t)sizeof(ingot_create_options), 0, NULL, 0, 0}
 
 /* Makes an empty store in directory `path`, which must not exist or be empty. The directory gets
- * mode 0700, files 0600. INGOT_EXISTS where a store or anything else is already; nothing that
- * exists is ever changed. */
+ * mode 0700, so nobody else reaches what is in it. INGOT_EXISTS where a store or anything else is
+ * already; nothing that exists is ever changed. */
 INGOT_API INGOT_MUST_CHECK ingot_status ingot_store_create(const char *path,
                                                            const ingot_create_options *options,
                                                            ingot_error *err);
@@ -299,6 +299,7 @@ typedef struct ingot_stat {
     uint32_t segment;     /* of the log; 0 with INGOT_PLACE_FILE */
     uint64_t offset;      /* of the bytes in that segment */
 } ingot_stat;
+/* What is known of one object. Reads no object data. */
 INGOT_API INGOT_MUST_CHECK ingot_status ingot_store_stat(ingot_store *store, const ingot_id *id,
                                                          ingot_stat *ret_stat, ingot_error *err);
 
@@ -471,6 +472,7 @@ typedef struct ingot_result {
     int64_t refs;   /* ref, unref: the new count */
 } ingot_result;
 
+/* Owned; ends with ingot_queue_close, before the store is closed. */
 INGOT_API INGOT_MUST_CHECK ingot_status ingot_queue_open(ingot_store *store,
                                                          const ingot_queue_options *options,
                                                          ingot_queue **ret_queue, ingot_error *err);
@@ -500,6 +502,7 @@ typedef struct ingot_cache_info {
     uint64_t insertions;
     uint64_t evictions;
 } ingot_cache_info;
+/* Since the store was opened. */
 INGOT_API void ingot_cache_stats(const ingot_store *store, ingot_cache_info *ret_info);
 /* A view if the object is in memory, INGOT_NOT_FOUND if not. No I/O. */
 INGOT_API INGOT_MUST_CHECK ingot_status ingot_cache_get(ingot_store *store, const ingot_id *id,

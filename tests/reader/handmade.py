@@ -111,11 +111,12 @@ class HandStore:
         """Appends a commit group; without records, a seal. Returns its offset."""
         offset = len(self.segment)
         first = self.sequence if sequence is None else sequence
-        body = b"".join(self.encode(first + i, *r) for i, r in enumerate(records))
+        nonce = xxh3(b"nonce %d" % self.opening, 0)
+        seed = self.salt ^ nonce
+        body = b"".join(self.encode(seed, first + i, *r) for i, r in enumerate(records))
         length = 64 + len(body) + BLOCK - 1 & ~(BLOCK - 1)
         chain = xxh3(self.previous, 0) if chain is None else chain
         durable = self.durable if durable is None else durable
-        nonce = xxh3(b"nonce %d" % self.opening, 0)
         header = struct.pack("<4sIQQQQQq", b"IGGR", len(records), length, first, durable, nonce,
                              chain, TIME)
         header += struct.pack("<Q", xxh3(header, self.salt))
@@ -125,11 +126,11 @@ class HandStore:
         self.durable = self.sequence - 1
         return offset
 
-    def encode(self, sequence, fields, body):
+    def encode(self, seed, sequence, fields, body):
         kind, flags, encoding, zero, size, length, id_, references, aux, body_sum = fields
         header = struct.pack("<4sBBBBQQQ32sqqQ", b"IGRC", kind, flags, encoding, zero, sequence,
                              size, length, id_, references, aux, body_sum)
-        header += struct.pack("<Q", xxh3(header, self.salt))
+        header += struct.pack("<Q", xxh3(header, seed))
         return header + body + bytes(-len(body) % 8)
 
     def seal(self):

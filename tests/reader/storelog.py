@@ -128,7 +128,7 @@ def parse_record(group, offset, end, sequence):
      checksum) = RECORD_HEADER.unpack_from(data, offset)
     if magic != b"IGRC":
         raise Invalid("no record")
-    if checksum != xxh3(data[offset:offset + 88], group.segment.salt):
+    if checksum != xxh3(data[offset:offset + 88], group.segment.salt ^ group.nonce):
         raise Invalid("wrong checksum of the record's header")
     record = Record(group.segment, offset, kind, flags, seq, size, length, id_, references, aux)
     if seq != sequence:
