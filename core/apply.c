@@ -42,11 +42,13 @@ ingot_status ig_tail_get(struct ig_index *index, struct ig_tail *ret_tail, ingot
 static ingot_status write_sets(struct ig_apply *apply, const struct ig_changeset *sets,
                                ingot_error *err) {
     const struct ig_changeset *last = sets;
+    struct ig_sums sums = {.segment_count = 0};
     for (const struct ig_changeset *set = sets; set != NULL; set = set->next) {
         for (uint32_t i = 0; i < set->count; i++)
-            ig_change_to_batch(&set->changes[i], apply->batch);
+            ig_change_to_batch(&set->changes[i], &sums, apply->batch);
         last = set;
     }
+    ig_sums_to_batch(&sums, apply->batch);
     ig_tail_put(apply->batch,
                 &(struct ig_tail){.chain = last->chain, .group_offset = last->group_offset});
     return ig_index_write(apply->index, apply->batch, &last->end, err);

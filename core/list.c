@@ -91,7 +91,7 @@ static bool has_prefix(const ingot_id *id, const ingot_id *first, size_t digits)
 ingot_status ingot_store_resolve(ingot_store *store, const char *prefix, ingot_id *ret_id,
                                  ingot_error *err) {
     ingot_id first, found, id;
-    size_t digits;
+    size_t digits = 0;
     struct ig_wait wait = {.deadline_ns = UINT64_MAX};
     ingot_status status = ig_store_enter(store, err);
     if (status == INGOT_OK)

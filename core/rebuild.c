@@ -47,6 +47,7 @@ static ingot_status drop_lost_limbo(struct rebuild *rebuild, const struct ig_lar
         ig_index_batch_free(batch);
         return status == INGOT_NOT_FOUND ? INGOT_OK : status;
     }
+    struct ig_sums sums = {.segment_count = 0};
     for (;;) {
         struct ig_change change = {.kind = IG_PURGE};
         struct ig_content content;
@@ -60,8 +61,9 @@ static ingot_status drop_lost_limbo(struct rebuild *rebuild, const struct ig_lar
         IG_CLEANUP_FREE char *path = ig_large_path(large, &change.id, "");
         struct stat st;
         if (change.before.limbo && change.before.file && path != NULL && stat(path, &st) < 0)
-            ig_change_to_batch(&change, batch);
+            ig_change_to_batch(&change, &sums, batch);
     }
+    ig_sums_to_batch(&sums, batch);
     ig_index_iter_close(iter);
     if (status == INGOT_NOT_FOUND)
         status = ig_index_batch_count(batch) == 0

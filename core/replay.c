@@ -121,11 +121,12 @@ static ingot_status to_pending(struct replay *replay, const struct ig_change *ch
 
 static ingot_status write_gathered(struct replay *replay, const struct ig_watermark *end,
                                    const struct ig_tail *tail, ingot_error *err) {
+    struct ig_sums sums = {.segment_count = 0};
     for (uint32_t i = 0; i < replay->count; i++) {
         const struct ig_change *change = &replay->changes[i];
         ig_totals_add(&replay->report->change, &change->before, &change->after);
         if (replay->options->pending == NULL)
-            ig_change_to_batch(change, replay->batch);
+            ig_change_to_batch(change, &sums, replay->batch);
         else if (to_pending(replay, change, err) != INGOT_OK)
             return INGOT_NO_MEMORY;
     }
@@ -133,6 +134,7 @@ static ingot_status write_gathered(struct replay *replay, const struct ig_waterm
     memset(replay->slots, 0, replay->slot_count * sizeof *replay->slots);
     if (replay->options->pending != NULL)
         return INGOT_OK;
+    ig_sums_to_batch(&sums, replay->batch);
     ig_tail_put(replay->batch, tail);
     return ig_index_write(replay->options->index, replay->batch, end, err);
 }

@@ -96,33 +96,51 @@ static void put_content(const ingot_id *id, const struct ig_state *state,
     ig_index_put_content(batch, id, &content);
 }
 
-static void add_live(struct ig_index_batch *batch, uint32_t segment, int64_t bytes) {
+static void segment_to_batch(uint32_t number, int64_t bytes, struct ig_index_batch *batch) {
     char key[32];
-    if (bytes == 0)
-        return;
-    snprintf(key, sizeof key, IG_COUNTER_LIVE "%08u", segment);
+    snprintf(key, sizeof key, IG_COUNTER_LIVE "%08u", number);
     ig_index_add_counter(batch, key, bytes);
 }
 
-static void add_totals(const struct ig_change *change, struct ig_index_batch *batch) {
-    struct ig_totals by = {.objects = 0};
-    ig_totals_add(&by, &change->before, &change->after);
+static void add_live(struct ig_sums *sums, uint32_t number, int64_t bytes,
+                     struct ig_index_batch *batch) {
+    uint32_t i = 0;
+    while (i < sums->segment_count && sums->segments[i].number != number)
+        i++;
+    if (i == IG_SUMS_SEGMENTS) {
+        segment_to_batch(number, bytes, batch);
+        return;
+    }
+    if (i == sums->segment_count) {
+        sums->segments[i].number = number;
+        sums->segments[i].live_bytes = 0;
+        sums->segment_count++;
+    }
+    sums->segments[i].live_bytes += bytes;
+}
+
+void ig_sums_to_batch(struct ig_sums *sums, struct ig_index_batch *batch) {
     const struct {
         const char *key;
         int64_t value;
     } all[] = {
-        {IG_COUNTER_OBJECTS, by.objects},
-        {IG_COUNTER_BYTES, by.bytes},
-        {IG_COUNTER_LIMBO, by.limbo},
-        {IG_COUNTER_LARGE, by.large},
-        {IG_COUNTER_LARGE_BYTES, by.large_bytes},
+        {IG_COUNTER_OBJECTS, sums->totals.objects},
+        {IG_COUNTER_BYTES, sums->totals.bytes},
+        {IG_COUNTER_LIMBO, sums->totals.limbo},
+        {IG_COUNTER_LARGE, sums->totals.large},
+        {IG_COUNTER_LARGE_BYTES, sums->totals.large_bytes},
     };
     for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i].value != 0)
             ig_index_add_counter(batch, all[i].key, all[i].value);
+    for (uint32_t i = 0; i < sums->segment_count; i++)
+        if (sums->segments[i].live_bytes != 0)
+            segment_to_batch(sums->segments[i].number, sums->segments[i].live_bytes, batch);
+    memset(sums, 0, sizeof *sums);
 }
 
-void ig_change_to_batch(const struct ig_change *change, struct ig_index_batch *batch) {
+void ig_change_to_batch(const struct ig_change *change, struct ig_sums *sums,
+                        struct ig_index_batch *batch) {
     const struct ig_state *before = &change->before;
     const struct ig_state *after = &change->after;
     if (memcmp(before, after, sizeof *before) == 0)
@@ -140,11 +158,13 @@ void ig_change_to_batch(const struct ig_change *change, struct ig_index_batch *b
         else if (before->present)
             ig_index_delete_refs(batch, &change->id);
     }
-    add_totals(change, batch);
+    ig_totals_add(&sums->totals, before, after);
     uint64_t was = ig_state_log_bytes(before), is = ig_state_log_bytes(after);
     if (was != is || before->segment != after->segment) {
-        add_live(batch, before->segment, -(int64_t)was);
-        add_live(batch, after->segment, (int64_t)is);
+        if (was != 0)
+            add_live(sums, before->segment, -(int64_t)was, batch);
+        if (is != 0)
+            add_live(sums, after->segment, (int64_t)is, batch);
     }
 }
 

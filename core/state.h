@@ -52,8 +52,22 @@ void ig_state_apply(struct ig_state *state, const struct ig_record *record, uint
 
 void ig_state_from_index(const struct ig_content *content, const struct ig_refs *refs,
                          struct ig_state *ret_state);
-/* Writes what differs between before and after; adds counters for segments and totals. */
-void ig_change_to_batch(const struct ig_change *change, struct ig_index_batch *batch);
+
+/* What a batch of changes adds to the index's counters: written once a batch, not once a change. */
+#define IG_SUMS_SEGMENTS 64
+struct ig_sums {
+    struct ig_totals totals;
+    uint32_t segment_count;
+    struct {
+        uint32_t number;
+        int64_t live_bytes;
+    } segments[IG_SUMS_SEGMENTS];
+};
+/* Writes what differs between before and after, and adds it to the sums. */
+void ig_change_to_batch(const struct ig_change *change, struct ig_sums *sums,
+                        struct ig_index_batch *batch);
+/* Writes the sums and empties them. */
+void ig_sums_to_batch(struct ig_sums *sums, struct ig_index_batch *batch);
 
 void ig_totals_add(struct ig_totals *totals, const struct ig_state *before,
                    const struct ig_state *after);

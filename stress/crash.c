@@ -143,7 +143,7 @@ int main(int argc, char **argv) {
     char *scratch = scratch_make("ingot-crash");
     ledger->seed = seed;
     ledger->collects = collects;
-    ledger->path = path_join(scratch, "store");
+    snprintf(ledger->path, sizeof ledger->path, "%s/store", scratch);
     int status = 0;
     if (!wait_for(start(ledger, create), PATIENCE_MS, &status))
         failed("create hangs");

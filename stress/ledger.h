@@ -37,7 +37,7 @@ struct ledger {
     uint32_t writers;
     uint32_t round;
     bool collects;      /* the child collects and cleans all the time */
-    char *path;         /* of the store */
+    char path[512];     /* of the store */
     atomic_uint opened; /* the child's store is open and its writers run */
     atomic_uint acked;  /* operations, for the report */
     atomic_flag complained;

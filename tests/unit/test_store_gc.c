@@ -171,7 +171,11 @@ static void test_gc__a_dry_run_says_what_the_real_run_does(void **state) {
     options.flags = 0;
     expect_ok(ingot_store_gc(f->store, &options, NULL, &real, &err));
     assert_int_equal(dry.swept, MANY - (MANY + 2) / 3);
-    assert_memory_equal(&dry, &real, offsetof(ingot_gc_report, finished));
+    assert_memory_equal(&dry, &real, offsetof(ingot_gc_report, segments_cleaned));
+    /* What the real run itself writes may complete the segment at the end of the log. */
+    assert_in_range(real.segments_cleaned, dry.segments_cleaned, dry.segments_cleaned + 1);
+    assert_int_equal(real.segments_unreadable, dry.segments_unreadable);
+    assert_int_equal(real.finished, dry.finished);
     for (uint64_t i = 0; i < dry.swept; i++) {
         expect_same_id(&foretold[i], &taken[i]);
         if (i > 0)
