@@ -133,6 +133,10 @@ ingot_status ig_format_parse(const char *text, size_t len, const char *path,
     const char *wrong = parse_lines(cursor, &format);
     if (wrong != NULL)
         return ig_fail(err, INGOT_CORRUPT, "%s: line '%s' is missing or wrong", path, wrong);
+    /* There is one way to write each value. */
+    char again[IG_FORMAT_MAX];
+    if (ig_format_print(&format, again) != len || memcmp(again, text, len) != 0)
+        return ig_fail(err, INGOT_CORRUPT, "%s: a line is not written as it should be", path);
     *ret_format = format;
     return INGOT_OK;
 }
