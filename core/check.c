@@ -117,7 +117,7 @@ static ingot_status scan_segment(struct check *check, uint32_t number, struct ig
         return status;
     check->segment = number;
     struct ig_scan_visitor visitor = {.record = take_record, .context = check};
-    struct ig_scan_start start = {.salvage = true, .bodies = true};
+    struct ig_scan_start start = {.salvage = true, .bodies = true, .until = check->limit_seq};
     status = ig_scan_segment(&segment, &start, &visitor, ret_end, err);
     ig_segment_release(check->store->segments, &segment);
     return status;
@@ -127,10 +127,12 @@ static ingot_status scan_log(struct check *check, ingot_error *err) {
     uint32_t *numbers;
     size_t count;
     bool broke_off = false; /* an earlier segment ended without a seal */
+    bool done = check->limit_seq == 0;
     ingot_status status = ig_segments_list(check->store->segments, &numbers, &count, err);
-    for (size_t i = 0; i < count && status == INGOT_OK; i++) {
+    for (size_t i = 0; i < count && status == INGOT_OK && !done; i++) {
         struct ig_scan_end end;
         status = scan_segment(check, numbers[i], &end, err);
+        done = status == INGOT_OK && end.next_seq > check->limit_seq;
         if (status != INGOT_OK || check->pass > 0)
             continue;
         check->report->segments++;

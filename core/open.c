@@ -120,7 +120,8 @@ ingot_status ingot_store_create(const char *path, const ingot_create_options *op
     ingot_status status = format_of_options(options, &format, err);
     if (status != INGOT_OK)
         return status;
-    if (ig_os->mkdir(AT_FDCWD, path, 0700) < 0) {
+    bool made = ig_os->mkdir(AT_FDCWD, path, 0700) == 0;
+    if (!made) {
         if (errno != EEXIST)
             return ig_fail_errno(err, errno, "cannot make directory %s", path);
         struct stat st;
@@ -128,11 +129,11 @@ ingot_status ingot_store_create(const char *path, const ingot_create_options *op
         if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
             return ig_fail(err, INGOT_EXISTS, "%s exists and is not a directory", path);
         status = ig_each_entry(path, refuse_entry, name, err);
-        if (status == INGOT_OK && chmod(path, 0700) < 0)
-            status = ig_fail_errno(err, errno, "cannot set the mode of %s", path);
         if (status != INGOT_OK)
             return status;
     }
+    if (chmod(path, 0700) < 0)
+        return ig_fail_errno(err, errno, "cannot set the mode of %s", path);
     return create_inside(path, &format, err);
 }
 

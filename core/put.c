@@ -129,7 +129,8 @@ static void write_through(ingot_store *store, const struct ig_put *put) {
     ingot_buf *buf = ig_buf_new(put->len);
     if (buf == NULL)
         return;
-    memcpy(ig_buf_bytes(buf), put->data, put->len);
+    if (put->len > 0)
+        memcpy(ig_buf_bytes(buf), put->data, put->len);
     ig_store_admit(store, &put->id, buf, put->removals);
     ingot_buf_release(buf);
 }

@@ -224,7 +224,8 @@ static ingot_status salvage_group(struct scan *scan, uint64_t offset, uint64_t *
 
 static ingot_status walk(struct scan *scan, ingot_error *err) {
     bool linked = true; /* false just behind damage: the chain is cut there */
-    while (!scan->end->sealed) {
+    while (!scan->end->sealed &&
+           (scan->start->until == 0 || scan->end->next_seq <= scan->start->until)) {
         uint64_t offset = scan->end->offset;
         struct ig_group_header header;
         ingot_status status;

@@ -11,6 +11,8 @@ struct ig_scan_start {
     uint64_t seq;    /* 0: any */
     bool salvage;    /* go on behind damage where later groups prove it to be damage */
     bool bodies;     /* check the bodies' checksums */
+    uint64_t until;  /* go no further than the group of this sequence number; 0: to the end. What
+                        is behind it may be in the middle of being written */
 };
 
 struct ig_scanned {

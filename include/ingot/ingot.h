@@ -184,7 +184,8 @@ typedef struct ingot_create_options {
 
 /* Makes an empty store in directory `path`, which must not exist or be empty. The directory gets
  * mode 0700, so nobody else reaches what is in it. INGOT_EXISTS where a store or anything else is
- * already; nothing that exists is ever changed. */
+ * already; nothing that exists is ever changed. INGOT_WRONG_KEY for a key without the keyed digest,
+ * or the digest without a key. */
 INGOT_API INGOT_MUST_CHECK ingot_status ingot_store_create(const char *path,
                                                            const ingot_create_options *options,
                                                            ingot_error *err);
@@ -605,7 +606,8 @@ typedef struct ingot_gc_report {
 
 /* Sweeps objects without references, purges limbo, cleans sparse segments. Runs beside everything
  * else; one at a time (INGOT_BUSY). A cancelled run is whole up to where it came and the report is
- * written; the next continues there. A dry run on a quiet store reports what the real run does. */
+ * written; the next continues there. A dry run on a quiet store reports what the real run does,
+ * but for a segment more that the real run's own records may fill. */
 INGOT_API INGOT_MUST_CHECK ingot_status ingot_store_gc(ingot_store *store,
                                                        const ingot_gc_options *options,
                                                        const ingot_op *op,
