@@ -17,8 +17,10 @@ static void keep_value(void *state, const char *value, size_t len) {
     (void)len;
 }
 
-static char *failed(unsigned char *success) {
+/* The length too: RocksDB's C wrapper uses it even after a failure. */
+static char *failed(unsigned char *success, size_t *ret_len) {
     *success = 0;
+    *ret_len = 0;
     return NULL;
 }
 
@@ -38,11 +40,11 @@ static char *refs_full(void *state, const char *key, size_t key_len, const char 
     (void)key_len;
     struct ig_refs total = {0, 0};
     if (existing != NULL && !ig_refs_decode(existing, existing_len, &total))
-        return failed(success);
+        return failed(success, ret_len);
     for (int i = 0; i < count; i++) {
         struct ig_refs operand;
         if (!ig_refs_decode(operands[i], lens[i], &operand))
-            return failed(success);
+            return failed(success, ret_len);
         total.delta = sum(total.delta, operand.delta);
         total.time_ms = operand.time_ms;
     }
@@ -61,13 +63,13 @@ static char *counter_full(void *state, const char *key, size_t key_len, const ch
     (void)state;
     int64_t total = 0;
     if (key_len < IG_META_PREFIX_LEN || key[0] != IG_META_COUNTER)
-        return failed(success);
+        return failed(success, ret_len);
     if (existing != NULL && !ig_counter_decode(existing, existing_len, &total))
-        return failed(success);
+        return failed(success, ret_len);
     for (int i = 0; i < count; i++) {
         int64_t operand;
         if (!ig_counter_decode(operands[i], lens[i], &operand))
-            return failed(success);
+            return failed(success, ret_len);
         total = sum(total, operand);
     }
     ig_counter_encode(total, merged);
