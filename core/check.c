@@ -255,7 +255,7 @@ static void find_unindexed(struct check *check) {
 static ingot_status count_orphan(void *context, const ingot_id *id, ingot_error *err) {
     struct check *check = context;
     struct ig_state state;
-    ingot_status status = ig_store_look(check->store, id, &state, err);
+    ingot_status status = ig_store_look(check->store, id, false, &state, err);
     if (status == INGOT_OK && !state.present)
         check->report->orphan_files++;
     return status;

@@ -62,7 +62,7 @@ ingot_status ig_store_read(ingot_store *store, const ingot_id *id, const struct 
 /* True if the object has moved or gone since `state` was looked up: reading it failed for that. */
 static bool moved(ingot_store *store, const ingot_id *id, const struct ig_state *state) {
     struct ig_state now;
-    return ig_store_look(store, id, &now, NULL) == INGOT_OK &&
+    return ig_store_look(store, id, false, &now, NULL) == INGOT_OK &&
            (!ig_state_live(&now) || now.seq != state->seq);
 }
 
@@ -73,7 +73,7 @@ static ingot_status look_and_read(ingot_store *store, const ingot_id *id,
                                   void *context, ingot_error *err) {
     for (unsigned i = 0;; i++) {
         struct ig_state state;
-        ingot_status status = ig_store_look(store, id, &state, err);
+        ingot_status status = ig_store_look(store, id, false, &state, err);
         if (status != INGOT_OK)
             return status;
         if (!ig_state_live(&state))
@@ -255,7 +255,7 @@ ingot_status ingot_store_has(ingot_store *store, const ingot_id *id, ingot_error
     struct ig_state state;
     ingot_status status = ig_store_enter(store, err);
     if (status == INGOT_OK)
-        status = ig_store_look(store, id, &state, err);
+        status = ig_store_look(store, id, false, &state, err);
     if (status != INGOT_OK)
         return status;
     return ig_state_live(&state) ? INGOT_OK : ig_fail_not_found(err, id);

@@ -216,7 +216,7 @@ ingot_status ingot_store_check_duplicate(ingot_store *store, const void *data, s
     ingot_id id;
     ig_digest_hash(&store->digest, data, len, &id);
     struct ig_state state;
-    status = ig_store_look(store, &id, &state, err);
+    status = ig_store_look(store, &id, false, &state, err);
     if (status != INGOT_OK)
         return status;
     *ret_id = id;

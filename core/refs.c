@@ -102,7 +102,7 @@ ingot_status ingot_store_stat(ingot_store *store, const ingot_id *id, ingot_stat
     struct ig_state state;
     ingot_status status = ig_store_enter(store, err);
     if (status == INGOT_OK)
-        status = ig_store_look(store, id, &state, err);
+        status = ig_store_look(store, id, true, &state, err);
     if (status != INGOT_OK)
         return status;
     if (!ig_state_live(&state))

@@ -40,10 +40,10 @@ void ingot_store_hash(const ingot_store *store, const void *data, size_t len, in
 }
 
 /* What the filter and the index say. */
-static ingot_status look_index(ingot_store *store, const ingot_id *id, struct ig_state *ret_state,
-                               ingot_error *err) {
+static ingot_status look_index(ingot_store *store, const ingot_id *id, bool counted,
+                               struct ig_state *ret_state, ingot_error *err) {
     struct ig_content content;
-    struct ig_refs refs;
+    struct ig_refs refs = {.delta = 0};
     memset(ret_state, 0, sizeof *ret_state);
     if (ig_front_absent(store->front, id))
         return INGOT_OK;
@@ -51,7 +51,7 @@ static ingot_status look_index(ingot_store *store, const ingot_id *id, struct ig
     ingot_status status = ig_index_content(store->index, id, &content, err);
     if (status == INGOT_NOT_FOUND)
         return INGOT_OK;
-    if (status == INGOT_OK)
+    if (status == INGOT_OK && counted)
         status = ig_index_refs(store->index, id, &refs, err);
     if (status != INGOT_OK)
         return status;
@@ -60,11 +60,11 @@ static ingot_status look_index(ingot_store *store, const ingot_id *id, struct ig
     return INGOT_OK;
 }
 
-ingot_status ig_store_look(ingot_store *store, const ingot_id *id, struct ig_state *ret_state,
-                           ingot_error *err) {
+ingot_status ig_store_look(ingot_store *store, const ingot_id *id, bool counted,
+                           struct ig_state *ret_state, ingot_error *err) {
     if (ig_pend_peek(store->pending, id, ig_store_durable_seq(store), ret_state))
         return INGOT_OK;
-    return look_index(store, id, ret_state, err);
+    return look_index(store, id, counted, ret_state, err);
 }
 
 ingot_status ig_store_own(ingot_store *store, const ingot_id *id, const struct ig_wait *wait,
@@ -75,7 +75,7 @@ ingot_status ig_store_own(ingot_store *store, const ingot_id *id, const struct i
         return status;
     if (!pend->resolved) {
         struct ig_state state;
-        status = look_index(store, id, &state, err);
+        status = look_index(store, id, true, &state, err);
         if (status != INGOT_OK) {
             ig_pend_disown(store->pending, pend);
             return status;

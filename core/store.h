@@ -65,9 +65,9 @@ uint64_t ig_store_durable_seq(const ingot_store *store);
 int64_t ig_store_now_ms(const ingot_store *store);
 
 /* The state of an id as a reader may see it: pending entry, filter, index. `*ret_state` is absent
- * for an id that is not known. */
-ingot_status ig_store_look(ingot_store *store, const ingot_id *id, struct ig_state *ret_state,
-                           ingot_error *err);
+ * for an id that is not known. Without `counted` its count may be left out, which saves a lookup. */
+ingot_status ig_store_look(ingot_store *store, const ingot_id *id, bool counted,
+                           struct ig_state *ret_state, ingot_error *err);
 
 /* Owns the entry of an id with its state resolved. */
 ingot_status ig_store_own(ingot_store *store, const ingot_id *id, const struct ig_wait *wait,
