@@ -65,7 +65,8 @@ uint64_t ig_store_durable_seq(const ingot_store *store);
 int64_t ig_store_now_ms(const ingot_store *store);
 
 /* The state of an id as a reader may see it: pending entry, filter, index. `*ret_state` is absent
- * for an id that is not known. Without `counted` its count may be left out, which saves a lookup. */
+ * for an id that is not known. Without `counted` its count may be left out, which saves a lookup.
+ */
 ingot_status ig_store_look(ingot_store *store, const ingot_id *id, bool counted,
                            struct ig_state *ret_state, ingot_error *err);
 

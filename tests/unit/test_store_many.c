@@ -1,6 +1,8 @@
 /* Many objects at once: batches, listing, short ids, statistics and the memory cache. */
 #include "test_store.h"
 
+#include <pthread.h>
+
 #define MANY 200
 
 static const ingot_id unknown = {{9, 9, 9}};
@@ -39,6 +41,62 @@ static void test_many__a_put_batch_takes_large_and_small(void **state) {
     expect_bytes(f, &items[1].id, large, MIB);
     expect_bytes(f, &items[2].id, NULL, 0);
     free(large);
+}
+
+static void test_many__one_bad_item_of_a_put_batch_fails_alone(void **state) {
+    struct fixture *f = *state;
+    ingot_put_item items[3] = {
+        {.data = "one", .len = 3},
+        {.data = "two", .len = (size_t)INGOT_OBJECT_MAX + 1},
+        {.data = "three", .len = 5},
+    };
+    expect(INGOT_TOO_LARGE, ingot_store_put_batch(f->store, items, 3, NULL, &err));
+    assert_non_null(strstr(err.message, "item 1"));
+    assert_int_equal(items[0].status, INGOT_OK);
+    assert_int_equal(items[1].status, INGOT_TOO_LARGE);
+    assert_int_equal(items[2].status, INGOT_OK);
+    reopen(f);
+    expect_bytes(f, &items[0].id, "one", 3);
+    expect_bytes(f, &items[2].id, "three", 5);
+    assert_int_equal(stats_of(f).objects, 2);
+    expect_clean(f);
+}
+
+#define WRITERS 64
+
+struct equal_put {
+    struct fixture *f;
+    pthread_barrier_t *start;
+    ingot_id id;
+    ingot_status status;
+};
+
+static void *put_equal(void *arg) {
+    struct equal_put *put = arg;
+    pthread_barrier_wait(put->start);
+    put->status = ingot_store_put(put->f->store, "the same bytes", 14, NULL, &put->id, NULL);
+    return NULL;
+}
+
+static void test_many__equal_puts_at_once_write_the_bytes_once(void **state) {
+    struct fixture *f = *state;
+    pthread_t threads[WRITERS];
+    struct equal_put puts[WRITERS];
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, WRITERS);
+    for (size_t i = 0; i < WRITERS; i++) {
+        puts[i] = (struct equal_put){.f = f, .start = &start};
+        assert_int_equal(pthread_create(&threads[i], NULL, put_equal, &puts[i]), 0);
+    }
+    for (size_t i = 0; i < WRITERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(puts[i].status, INGOT_OK);
+    }
+    pthread_barrier_destroy(&start);
+    assert_int_equal(stats_of(f).puts_new, 1);
+    assert_int_equal(stats_of(f).puts_duplicate, WRITERS - 1);
+    expect_refs(f, &puts[0].id, WRITERS);
+    expect_clean(f);
 }
 
 static void test_many__one_bad_item_of_a_get_batch_fails_alone(void **state) {
@@ -327,6 +385,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(a_put_batch_is_many_puts),
         T(a_put_batch_takes_large_and_small),
+        T(one_bad_item_of_a_put_batch_fails_alone),
+        T(equal_puts_at_once_write_the_bytes_once),
         T(one_bad_item_of_a_get_batch_fails_alone),
         T(reference_changes_take_effect_together),
         T(a_refused_batch_changes_nothing_and_can_be_tried_again),
