@@ -81,12 +81,12 @@ static bool begin_write(struct ig_apply *apply) {
 
 /* The log keeps what the index cannot take: nothing is lost, but nothing more is accepted. */
 static void give_up(struct ig_apply *apply, const ingot_error *error) {
+    ig_log_fail(apply->log, error->status, error->message);
     ig_lock(&apply->lock);
     apply->broken = true;
     apply->writing = false;
     ig_cond_wake_all(&apply->progress);
     ig_unlock(&apply->lock);
-    ig_log_fail(apply->log, error->status, error->message);
 }
 
 static void *apply_run(void *arg) {

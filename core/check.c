@@ -124,8 +124,8 @@ static ingot_status scan_segment(struct check *check, uint32_t number, struct ig
 }
 
 static ingot_status scan_log(struct check *check, ingot_error *err) {
-    uint32_t *numbers;
-    size_t count;
+    uint32_t *numbers = NULL;
+    size_t count = 0;
     bool broke_off = false; /* an earlier segment ended without a seal */
     bool done = check->limit_seq == 0;
     ingot_status status = ig_segments_list(check->store->segments, &numbers, &count, err);
@@ -143,8 +143,7 @@ static ingot_status scan_log(struct check *check, ingot_error *err) {
             note_damage(check, end.damage[0] != '\0' ? end.damage : "a log segment breaks off");
         broke_off = !end.sealed;
     }
-    if (status == INGOT_OK)
-        ig_free(numbers);
+    ig_free(numbers);
     return status;
 }
 

@@ -26,7 +26,7 @@ struct cleaning {
 
 static ingot_status append(struct cleaning *cleaning, struct ig_pend *pend,
                            const struct ig_record *record, const void *body, ingot_error *err) {
-    struct ig_append one = {.record = *record, .body = body, .pend = pend};
+    struct ig_append one = {.record = *record, .body = body, .pend = pend, .copied = true};
     return ig_store_append(cleaning->run->store, &one, 1, true, &cleaning->run->wait,
                            &cleaning->last, err);
 }

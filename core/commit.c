@@ -80,7 +80,11 @@ static ingot_status write_groups(struct ig_log *log, uint64_t first, uint64_t en
     ingot_status status = INGOT_OK;
     for (uint64_t serial = first; serial < end && status == INGOT_OK; serial++) {
         struct ig_group *group = ig_group_of(log, serial);
-        status = write_group(log, group, err);
+        /* A seal proves to a reader that what is before it was durable. */
+        if (group->seal && serial > first)
+            status = sync_segment(group, err);
+        if (status == INGOT_OK)
+            status = write_group(log, group, err);
         if (status == INGOT_OK && (group->seal || serial + 1 == end))
             status = sync_segment(group, err);
     }
@@ -88,10 +92,12 @@ static ingot_status write_groups(struct ig_log *log, uint64_t first, uint64_t en
 }
 
 static void finish_groups_locked(struct ig_log *log, uint64_t first, uint64_t end) {
+    /* Waiting drops the lock, so no group is free before the last pin of all is gone. */
+    for (uint64_t serial = first; serial < end; serial++)
+        while (ig_group_of(log, serial)->pins > 0)
+            ig_cond_wait(&log->space, &log->lock);
     for (uint64_t serial = first; serial < end; serial++) {
         struct ig_group *group = ig_group_of(log, serial);
-        while (group->pins > 0)
-            ig_cond_wait(&log->space, &log->lock);
         group->state = IG_GROUP_FREE;
         log->info.syncs += group->seal || serial + 1 == end ? 1 : 0;
         if (group->seal) {
@@ -118,9 +124,11 @@ static void wake_groups_locked(struct ig_log *log, uint64_t first, uint64_t end)
         if (group->waiters > 0)
             words[count++] = &group->word;
     }
-    struct ig_group *next = ig_group_of(log, log->oldest);
     atomic_uint *heir = NULL;
-    if (next->state != IG_GROUP_FREE && next->waiters > 0) {
+    for (uint64_t serial = log->oldest; serial <= log->current && heir == NULL; serial++) {
+        struct ig_group *next = ig_group_of(log, serial);
+        if (next->state == IG_GROUP_FREE || next->serial != serial || next->waiters == 0)
+            continue;
         atomic_fetch_add_explicit(&next->word, 1, memory_order_release);
         heir = &next->word;
     }
@@ -193,6 +201,7 @@ static ingot_status wait_for(struct ig_log *log, uint64_t seq, struct ig_group *
         ingot_status status = ig_wait_check(wait, err);
         if (status != INGOT_OK) {
             pass_on(group);
+            ig_log_unwaited(log);
             return status;
         }
     }

@@ -119,8 +119,13 @@ const char *ig_record_decode(const uint8_t bytes[IG_RECORD_HEADER], uint64_t see
     bool has_body = record.kind == IG_OBJECT;
     if (record.kind < IG_OBJECT || record.kind > IG_PURGE)
         return "unknown record kind";
-    if (bytes[6] != 0)
+    if (bytes[6] != 0 || bytes[7] != 0)
         return "unknown encoding";
+    bool is_object = record.kind == IG_OBJECT || record.kind == IG_LINK;
+    bool is_removal = record.kind == IG_TOMBSTONE || record.kind == IG_PURGE;
+    if ((!is_object && record.size != 0) || (is_removal && record.refs != 0) ||
+        (record.kind != IG_REF && record.refs < 0) || (record.kind == IG_REF && record.aux != 0))
+        return "a field that this kind does not have";
     if ((record.flags & ~IG_RECORD_LIMBO) != 0 || (record.flags != 0 && record.kind > IG_LINK))
         return "unknown record flags";
     if (record.body_len != (has_body ? record.size : 0) || record.size > INGOT_OBJECT_MAX)

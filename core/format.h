@@ -89,6 +89,8 @@ struct ig_format {
 };
 #define IG_FORMAT_MAX 4096
 
+/* What is out of range in it: a text for a message, or NULL. */
+const char *ig_format_check(const struct ig_format *format);
 /* Writes the text of FORMAT, NUL-terminated; returns its length. */
 size_t ig_format_print(const struct ig_format *format, char ret_text[IG_FORMAT_MAX]);
 /* `path` is for messages. INGOT_UNSUPPORTED for another version, INGOT_CORRUPT for the rest. */

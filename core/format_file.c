@@ -16,6 +16,17 @@ static void checksum(const char *text, size_t len, char ret_hex[INGOT_ID_HEX + 1
     ingot_id_format(&sum, ret_hex);
 }
 
+const char *ig_format_check(const struct ig_format *format) {
+    const uint64_t mib = UINT64_C(1) << 20;
+    if (format->large_min < 4096 || format->large_min > 16 * mib)
+        return "large-min is not from 4 KiB to 16 MiB";
+    if (format->segment_size < mib || format->segment_size > 1024 * mib ||
+        format->segment_size % mib != 0 || format->segment_size < 4 * format->large_min)
+        return "segment-size is not a multiple of 1 MiB from 1 MiB to 1 GiB and at least four "
+               "times large-min";
+    return NULL;
+}
+
 size_t ig_format_print(const struct ig_format *format, char ret_text[IG_FORMAT_MAX]) {
     char key_line[96] = "";
     if (format->digest == INGOT_DIGEST_BLAKE3_KEYED) {
@@ -137,6 +148,9 @@ ingot_status ig_format_parse(const char *text, size_t len, const char *path,
     char again[IG_FORMAT_MAX];
     if (ig_format_print(&format, again) != len || memcmp(again, text, len) != 0)
         return ig_fail(err, INGOT_CORRUPT, "%s: a line is not written as it should be", path);
+    const char *out_of_range = ig_format_check(&format);
+    if (out_of_range != NULL)
+        return ig_fail(err, INGOT_CORRUPT, "%s: %s", path, out_of_range);
     *ret_format = format;
     return INGOT_OK;
 }

@@ -124,11 +124,16 @@ static void build(struct ig_front *front, uint64_t capacity) {
         front->retired[front->retired_count++] = old;
 }
 
+/* With a failed log nothing new comes, and the index does not catch up. */
+static bool healthy(const struct ig_front *front) {
+    return front->log == NULL || ig_log_failed(front->log, NULL) == INGOT_OK;
+}
+
 static void *front_run(void *arg) {
     struct ig_front *front = arg;
     for (;;) {
         const struct ig_bloom *ready = atomic_load_explicit(&front->ready, memory_order_relaxed);
-        if (ready != NULL && ig_bloom_count(ready) > ig_bloom_capacity(ready))
+        if (ready != NULL && ig_bloom_count(ready) > ig_bloom_capacity(ready) && healthy(front))
             build(front, 4 * ig_bloom_capacity(ready));
         ig_lock(&front->lock);
         if (!front->stopping)

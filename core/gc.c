@@ -23,7 +23,8 @@ struct sweep {
 
 enum ig_verdict ig_collection_verdict(const struct ig_collection *run, const struct ig_state *state,
                                       uint32_t leases) {
-    int64_t quiet_ms = run->now_ms - ig_state_quiet_since(state);
+    int64_t since_ms = ig_state_quiet_since(state); /* a hostile log may say anything */
+    int64_t quiet_ms = since_ms < 0 ? run->now_ms : run->now_ms - since_ms;
     if (state->limbo)
         return quiet_ms >= run->limbo_ms ? IG_DROP : IG_KEEP_LIMBO;
     if (state->refs > 0)

@@ -289,7 +289,9 @@ ingot_status ingot_store_verify(ingot_store *store, const ingot_id *id, const in
 /* ---- The memory cache, by hand ---- */
 
 void ingot_cache_stats(const ingot_store *store, ingot_cache_info *ret_info) {
-    ig_l1_info(store->l1, ret_info);
+    *ret_info = (ingot_cache_info){.entries = 0};
+    if (ig_store_enter(store, NULL) == INGOT_OK)
+        ig_l1_info(store->l1, ret_info);
 }
 
 ingot_status ingot_cache_get(ingot_store *store, const ingot_id *id, ingot_buf **ret_buf) {
@@ -311,6 +313,8 @@ ingot_status ingot_cache_set(ingot_store *store, const ingot_id *id, ingot_error
 }
 
 uint64_t ingot_cache_evict(ingot_store *store, const ingot_id *id) {
+    if (ig_store_enter(store, NULL) != INGOT_OK)
+        return 0;
     if (id == NULL)
         return ig_l1_clear(store->l1);
     return ig_l1_remove(store->l1, id) ? 1 : 0;

@@ -164,14 +164,27 @@ ingot_status ig_large_seal(struct ig_large_out *out, ingot_id *ret_id, uint64_t 
     return INGOT_OK;
 }
 
+static char *with_suffix(const char *path, const char *suffix) {
+    size_t size = strlen(path) + strlen(suffix) + 1;
+    char *name = ig_alloc(size);
+    if (name != NULL)
+        snprintf(name, size, "%s%s", path, suffix);
+    return name;
+}
+
 static ingot_status link_file(int fd, const char *path, ingot_error *err) {
     char self[40];
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
     if (ig_os->linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
         return INGOT_OK;
-    if (errno == EEXIST && ig_os->unlinkat(AT_FDCWD, path, 0) == 0 &&
-        ig_os->linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
-        return INGOT_OK;
+    /* The one that is there goes only when the new one takes its place. */
+    IG_CLEANUP_FREE char *beside = errno != EEXIST ? NULL : with_suffix(path, ".new");
+    if (beside != NULL) {
+        ig_os->unlinkat(AT_FDCWD, beside, 0);
+        if (ig_os->linkat(AT_FDCWD, self, AT_FDCWD, beside, AT_SYMLINK_FOLLOW) == 0 &&
+            ig_os->renameat(AT_FDCWD, beside, AT_FDCWD, path) == 0)
+            return INGOT_OK;
+    }
     return ig_fail_errno(err, errno, "cannot name large object %s", path);
 }
 
@@ -192,10 +205,13 @@ ingot_status ig_large_publish(struct ig_large_out *out, const ingot_id *id, ingo
     IG_CLEANUP_FREE char *shard = shard_path(out->large, id);
     if (path == NULL || shard == NULL)
         return ig_fail_memory(err, "a path");
+    ingot_status status = INGOT_OK;
     if (ig_os->mkdir(AT_FDCWD, shard, 0700) == 0) /* somebody removed an empty one */
-        ig_sync_dir(out->large->directory, NULL);
+        status = ig_sync_dir(out->large->directory, err);
+    if (status != INGOT_OK)
+        return status;
     write_tree(out, id);
-    ingot_status status = link_file(out->fd, path, err);
+    status = link_file(out->fd, path, err);
     return status != INGOT_OK ? status : ig_sync_dir(shard, err);
 }
 

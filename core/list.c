@@ -4,10 +4,74 @@
 
 #include <string.h>
 
-struct ingot_iter {
+/* A read-only store may hold changes that its index has not taken: a sorted list of ids, walked
+ * beside the index, the newer state winning. */
+struct walk {
     ingot_store *store;
     struct ig_index_iter *index;
+    size_t tail;   /* next of store->tail_ids */
+    bool has_held; /* an entry of the index, read ahead */
+    ingot_id held;
+    struct ig_state held_state;
+    bool index_done;
 };
+
+struct ingot_iter {
+    struct walk walk;
+};
+
+static ingot_status walk_open(ingot_store *store, const ingot_id *from, struct walk *ret_walk,
+                              ingot_error *err) {
+    *ret_walk = (struct walk){.store = store};
+    while (from != NULL && ret_walk->tail < store->tail_count &&
+           ingot_id_compare(&store->tail_ids[ret_walk->tail], from) < 0)
+        ret_walk->tail++;
+    return ig_index_iter_open(store->index, from, &ret_walk->index, err);
+}
+
+static ingot_status read_ahead(struct walk *walk, ingot_error *err) {
+    struct ig_content content;
+    struct ig_refs refs;
+    if (walk->has_held || walk->index_done)
+        return INGOT_OK;
+    ingot_status status = ig_index_iter_next(walk->index, &walk->held, &content, &refs, err);
+    if (status == INGOT_NOT_FOUND) {
+        walk->index_done = true;
+        return INGOT_OK;
+    }
+    if (status == INGOT_OK) {
+        ig_state_from_index(&content, &refs, &walk->held_state);
+        walk->has_held = true;
+    }
+    return status;
+}
+
+/* The next id and its newest state, which may be that it is gone. */
+static ingot_status walk_next(struct walk *walk, ingot_id *ret_id, struct ig_state *ret_state,
+                              ingot_error *err) {
+    ingot_store *store = walk->store;
+    ingot_status status = read_ahead(walk, err);
+    if (status != INGOT_OK)
+        return status;
+    bool in_tail = walk->tail < store->tail_count;
+    int order = !in_tail          ? -1
+                : !walk->has_held ? 1
+                                  : ingot_id_compare(&walk->held, &store->tail_ids[walk->tail]);
+    if (!in_tail && !walk->has_held)
+        return INGOT_NOT_FOUND;
+    if (order <= 0)
+        walk->has_held = false;
+    if (order < 0) {
+        *ret_id = walk->held;
+        *ret_state = walk->held_state;
+        return INGOT_OK;
+    }
+    uint64_t removed_seq;
+    *ret_id = store->tail_ids[walk->tail++];
+    if (!ig_pend_peek(store->pending, ret_id, UINT64_MAX, ret_state, &removed_seq))
+        *ret_state = (struct ig_state){.present = false};
+    return INGOT_OK;
+}
 
 ingot_status ingot_iter_open(ingot_store *store, ingot_iter **ret_iter, ingot_error *err) {
     struct ig_wait wait = {.deadline_ns = UINT64_MAX};
@@ -19,8 +83,7 @@ ingot_status ingot_iter_open(ingot_store *store, ingot_iter **ret_iter, ingot_er
     ingot_iter *iter = ig_alloc(sizeof *iter);
     if (iter == NULL)
         return ig_fail_memory(err, "an iterator");
-    iter->store = store;
-    status = ig_index_iter_open(store->index, NULL, &iter->index, err);
+    status = walk_open(store, NULL, &iter->walk, err);
     if (status != INGOT_OK) {
         ig_free(iter);
         return status;
@@ -29,25 +92,15 @@ ingot_status ingot_iter_open(ingot_store *store, ingot_iter **ret_iter, ingot_er
     return INGOT_OK;
 }
 
-/* Read-only stores may hold changes that their index has not taken: those come from pending. */
-static ingot_status next_state(ingot_store *store, struct ig_index_iter *iter, ingot_id *ret_id,
-                               struct ig_state *ret_state, ingot_error *err) {
-    struct ig_content content;
-    struct ig_refs refs;
-    ingot_status status = ig_index_iter_next(iter, ret_id, &content, &refs, err);
-    if (status != INGOT_OK)
-        return status;
-    if (!store->read_only || !ig_pend_peek(store->pending, ret_id, UINT64_MAX, ret_state))
-        ig_state_from_index(&content, &refs, ret_state);
-    return INGOT_OK;
-}
-
 ingot_status ingot_iter_next(ingot_iter *iter, ingot_id *ret_id, ingot_stat *ret_stat,
                              ingot_error *err) {
     struct ig_state state;
     ingot_id id;
+    ingot_status status = ig_store_enter(iter->walk.store, err);
+    if (status != INGOT_OK)
+        return status;
     do {
-        ingot_status status = next_state(iter->store, iter->index, &id, &state, err);
+        status = walk_next(&iter->walk, &id, &state, err);
         if (status != INGOT_OK)
             return status;
     } while (!ig_state_live(&state));
@@ -58,9 +111,9 @@ ingot_status ingot_iter_next(ingot_iter *iter, ingot_id *ret_id, ingot_stat *ret
 }
 
 void ingot_iter_close(ingot_iter *iter) {
-    if (iter == NULL)
+    if (iter == NULL || ig_store_enter(iter->walk.store, NULL) != INGOT_OK)
         return;
-    ig_index_iter_close(iter->index);
+    ig_index_iter_close(iter->walk.index);
     ig_free(iter);
 }
 
@@ -104,22 +157,22 @@ ingot_status ingot_store_resolve(ingot_store *store, const char *prefix, ingot_i
             *ret_id = first;
         return status;
     }
-    struct ig_index_iter *iter;
+    struct walk walk;
     status = ig_store_drain(store, &wait, err);
     if (status == INGOT_OK)
-        status = ig_index_iter_open(store->index, &first, &iter, err);
+        status = walk_open(store, &first, &walk, err);
     if (status != INGOT_OK)
         return status;
     unsigned matches = 0;
     while (matches < 2) {
         struct ig_state state;
-        status = next_state(store, iter, &id, &state, err);
+        status = walk_next(&walk, &id, &state, err);
         if (status != INGOT_OK || !has_prefix(&id, &first, digits))
             break;
         if (ig_state_live(&state) && matches++ == 0)
             found = id;
     }
-    ig_index_iter_close(iter);
+    ig_index_iter_close(walk.index);
     if (status != INGOT_OK && status != INGOT_NOT_FOUND)
         return status;
     if (matches == 0)

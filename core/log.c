@@ -87,39 +87,43 @@ static bool tail_has_room_locked(const struct ig_log *log, uint64_t bytes) {
                log->tail_size;
 }
 
-static ingot_status enter_segment_locked(struct ig_log *log, uint32_t number, uint64_t offset,
-                                         ingot_error *err) {
+/* Where the log goes on in a segment, opened for writing. */
+struct tail {
     struct ig_segment segment;
-    ingot_status status = ig_segment_acquire(log->options.segments, number, &segment, err);
-    if (status != INGOT_OK)
-        return status;
     int fd;
-    status = ig_segment_open_write(log->options.segments, number, &fd, err);
-    ig_segment_release(log->options.segments, &segment);
+};
+
+static ingot_status open_tail(struct ig_log *log, uint32_t number, struct tail *ret_tail,
+                              ingot_error *err) {
+    ingot_status status =
+        ig_segment_acquire(log->options.segments, number, &ret_tail->segment, err);
     if (status != INGOT_OK)
         return status;
-    log->tail_segment = number;
+    status = ig_segment_open_write(log->options.segments, number, &ret_tail->fd, err);
+    ig_segment_release(log->options.segments, &ret_tail->segment);
+    return status;
+}
+
+static void enter_tail_locked(struct ig_log *log, const struct tail *tail, uint64_t offset) {
+    log->tail_segment = tail->segment.number;
     log->tail_offset = offset;
-    log->tail_size = segment.size;
-    log->tail_salt = segment.salt;
-    log->tail_first_chain = offset == IG_SEGMENT_HEADER ? segment.header_sum : 0;
-    log->tail_fd = fd;
-    return INGOT_OK;
+    log->tail_size = tail->segment.size;
+    log->tail_salt = tail->segment.salt;
+    log->tail_first_chain = offset == IG_SEGMENT_HEADER ? tail->segment.header_sum : 0;
+    log->tail_fd = tail->fd;
 }
 
 /* Seals the tail segment, if there is one, and enters the next. The slot for the seal is free. */
 static ingot_status rotate_locked(struct ig_log *log, ingot_error *err) {
-    uint32_t next = log->tail_segment + 1;
+    struct tail tail;
+    ingot_status status = open_tail(log, log->tail_segment + 1, &tail, err);
+    if (status != INGOT_OK)
+        return status;
     if (log->tail_segment != 0) {
         start_group_locked(log, true);
         ig_log_close_group_locked(log);
     }
-    ingot_status status = enter_segment_locked(log, next, IG_SEGMENT_HEADER, err);
-    if (status != INGOT_OK) {
-        /* The seal may be on its way and nothing may follow it in that segment. */
-        ig_fail(&log->failed, status, "%s", err == NULL ? "cannot enter a segment" : err->message);
-        return status;
-    }
+    enter_tail_locked(log, &tail, IG_SEGMENT_HEADER);
     log->next_ready = false;
     ig_cond_wake(&log->keeper_work);
     return INGOT_OK;
@@ -127,9 +131,17 @@ static ingot_status rotate_locked(struct ig_log *log, ingot_error *err) {
 
 enum next_step { STEP_READY, STEP_AGAIN, STEP_WAIT_SEGMENT, STEP_WAIT_COMMIT, STEP_FAILED };
 
+/* While no segment can be made, the second half of the last one is for giving space back. */
+static bool reserve_reached_locked(const struct ig_log *log) {
+    return log->tail_segment != 0 && !log->next_ready && log->next_error.status != INGOT_OK &&
+           log->tail_size - log->tail_offset < log->tail_size / 2;
+}
+
 /* One step towards an open group with room for `bytes` in `count` records. */
-static enum next_step step_locked(struct ig_log *log, uint64_t bytes, uint32_t count,
+static enum next_step step_locked(struct ig_log *log, uint64_t bytes, uint32_t count, bool reclaims,
                                   ingot_error *err) {
+    if (!reclaims && reserve_reached_locked(log))
+        return STEP_WAIT_SEGMENT;
     if (ig_log_has_open_locked(log)) {
         const struct ig_group *group = ig_group_of(log, log->current);
         if (group->used + bytes <= group->limit && group->set->count + count <= IG_GROUP_RECORDS)
@@ -192,7 +204,7 @@ static void take_room_locked(struct ig_log *log, uint64_t bytes, uint32_t count,
     atomic_fetch_add_explicit(&group->filling, 1, memory_order_relaxed);
 }
 
-ingot_status ig_log_reserve(struct ig_log *log, uint64_t bytes, uint32_t count,
+ingot_status ig_log_reserve(struct ig_log *log, uint64_t bytes, uint32_t count, bool reclaims,
                             const struct ig_wait *wait, struct ig_slot *ret_slot,
                             ingot_error *err) {
     if (bytes + IG_GROUP_HEADER > log->group_size || count > IG_GROUP_RECORDS)
@@ -209,7 +221,7 @@ ingot_status ig_log_reserve(struct ig_log *log, uint64_t bytes, uint32_t count,
                              log->failed.message);
             break;
         }
-        enum next_step step = step_locked(log, bytes, count, err);
+        enum next_step step = step_locked(log, bytes, count, reclaims, err);
         if (step == STEP_READY) {
             take_room_locked(log, bytes, count, ret_slot);
             break;
@@ -219,7 +231,7 @@ ingot_status ig_log_reserve(struct ig_log *log, uint64_t bytes, uint32_t count,
         else if (step == STEP_WAIT_COMMIT)
             status = wait_commit_locked(log, wait, err);
         else if (step == STEP_FAILED)
-            status = log->failed.status;
+            status = err->status;
     }
     ig_unlock(&log->lock);
     return status;
@@ -336,6 +348,9 @@ static void init(struct ig_log *log, const struct ig_log_options *options) {
     log->options = *options;
     uint64_t least =
         ig_align_up(IG_GROUP_HEADER + ig_record_footprint(options->body_max), IG_LOG_ALIGN);
+    uint64_t batch =
+        ig_align_up(IG_GROUP_HEADER + INGOT_BATCH_MAX * ig_record_footprint(0), IG_LOG_ALIGN);
+    least = least < batch ? batch : least;
     log->group_size = ig_align_up(options->dirty_max / IG_GROUPS, IG_LOG_ALIGN);
     log->group_size = log->group_size < least ? least : log->group_size;
     log->clock_base_ns = ig_os->monotonic_ns();
@@ -362,9 +377,10 @@ ingot_status ig_log_open(const struct ig_log_options *options, struct ig_log **r
     if (status == INGOT_OK && ig_os->random(&log->nonce, sizeof log->nonce) < 0)
         status = ig_fail_errno(err, errno, "cannot draw a nonce");
     if (status == INGOT_OK && options->start.segment != 0) {
-        ig_lock(&log->lock);
-        status = enter_segment_locked(log, options->start.segment, options->start.offset, err);
-        ig_unlock(&log->lock);
+        struct tail tail;
+        status = open_tail(log, options->start.segment, &tail, err);
+        if (status == INGOT_OK)
+            enter_tail_locked(log, &tail, options->start.offset);
     }
     int errnum = status != INGOT_OK ? 0 : ig_os->thread(&log->keeper, keeper_run, log);
     if (errnum != 0)

@@ -57,9 +57,10 @@ struct ig_slot {
     struct ig_change *changes; /* `count` of them, to be filled */
 };
 
-/* Reserves `bytes` (the records' footprints, at most one group) for `count` records. Must be
+/* Reserves `bytes` (the records' footprints, at most one group) for `count` records. `reclaims`:
+ * they help to give space back, so they may use the room that is kept for a full device. Must be
  * followed by ig_log_filled, and soon: the leader waits for it. */
-ingot_status ig_log_reserve(struct ig_log *log, uint64_t bytes, uint32_t count,
+ingot_status ig_log_reserve(struct ig_log *log, uint64_t bytes, uint32_t count, bool reclaims,
                             const struct ig_wait *wait, struct ig_slot *ret_slot, ingot_error *err);
 void ig_log_filled(struct ig_log *log, const struct ig_slot *slot);
 

@@ -42,16 +42,10 @@ static ingot_status format_of_options(const ingot_create_options *options,
     };
     if (ig_digest_name(format.digest) == NULL)
         return ig_fail(err, INGOT_USAGE, "unknown digest %u", format.digest);
-    if (format.large_min < 4096 || format.large_min > 16 * MIB)
-        return ig_fail(err, INGOT_USAGE, "large_min %" PRIu64 " is not from 4 KiB to 16 MiB",
-                       format.large_min);
-    if (format.segment_size < MIB || format.segment_size > 1024 * MIB ||
-        format.segment_size % MIB != 0 || format.segment_size < 4 * format.large_min)
-        return ig_fail(err, INGOT_USAGE,
-                       "segment_size %" PRIu64
-                       " is not a multiple of 1 MiB from 1 MiB to 1 GiB and "
-                       "at least four times large_min",
-                       format.segment_size);
+    const char *out_of_range = ig_format_check(&format);
+    if (out_of_range != NULL)
+        return ig_fail(err, INGOT_USAGE, "%s: %" PRIu64 " and %" PRIu64, out_of_range,
+                       format.large_min, format.segment_size);
     if ((options->key != NULL) != (format.digest == INGOT_DIGEST_BLAKE3_KEYED))
         return ig_fail(err, INGOT_WRONG_KEY,
                        options->key == NULL ? "digest blake3-keyed needs a key"
@@ -114,6 +108,12 @@ static ingot_status create_inside(const char *path, const struct ig_format *form
     return status != INGOT_OK ? status : write_format(path, format, err);
 }
 
+/* The new directory's own entry. */
+static ingot_status sync_parent(const char *path, ingot_error *err) {
+    IG_CLEANUP_FREE char *up = ig_path(path, "..");
+    return up == NULL ? ig_fail_memory(err, "a path") : ig_sync_dir(up, err);
+}
+
 ingot_status ingot_store_create(const char *path, const ingot_create_options *options,
                                 ingot_error *err) {
     struct ig_format format;
@@ -134,6 +134,11 @@ ingot_status ingot_store_create(const char *path, const ingot_create_options *op
     }
     if (chmod(path, 0700) < 0)
         return ig_fail_errno(err, errno, "cannot set the mode of %s", path);
+    if (made) {
+        status = sync_parent(path, err);
+        if (status != INGOT_OK)
+            return status;
+    }
     return create_inside(path, &format, err);
 }
 
@@ -317,6 +322,9 @@ static ingot_status replay(ingot_store *store, struct ig_replay_report *ret_repo
     status = load_totals(store, err);
     if (!store->read_only || status != INGOT_OK)
         return status;
+    status = ig_pending_ids(store->pending, &store->tail_ids, &store->tail_count, err);
+    if (status != INGOT_OK)
+        return status;
     store->totals.objects += ret_report->change.objects;
     store->totals.bytes += ret_report->change.bytes;
     store->totals.limbo += ret_report->change.limbo;
@@ -336,7 +344,6 @@ static ingot_status start_writing(ingot_store *store, const ingot_open_options *
         .clock_floor_ms = replayed->time_ms > store->format.created_ms ? replayed->time_ms
                                                                        : store->format.created_ms,
     };
-    log.start.seq = replayed->end.seq;
     ingot_status status = ig_log_open(&log, &store->log, err);
     if (status != INGOT_OK)
         return status;
@@ -385,6 +392,7 @@ static ingot_status release(ingot_store *store, ingot_error *err) {
         ig_os->close(store->lock_fd);
     ig_mutex_release(&store->gc_lock);
     ig_mutex_release(&store->totals_lock);
+    ig_free(store->tail_ids);
     ig_free(store->path);
     ig_free(store->log_path);
     ig_free(store->objects_path);

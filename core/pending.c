@@ -6,6 +6,7 @@
 #include "status.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define STRIPES 256
@@ -161,8 +162,10 @@ void ig_pend_change(struct ig_pending *pending, struct ig_pend *pend, const stru
      */
     if ((!was_live && is_live) || visible_seq == 0)
         pend->visible_seq = visible_seq;
-    if (was_live && !is_live)
+    if (was_live && !is_live) {
         stripe->removals++;
+        pend->removed_seq = visible_seq;
+    }
     if (!pend->state.present && state->present)
         pending->appeared(pending->context, &pend->id);
     pend->state = *state;
@@ -183,17 +186,55 @@ void ig_pend_applied(struct ig_pending *pending, const ingot_id *id, uint32_t re
 }
 
 bool ig_pend_peek(struct ig_pending *pending, const ingot_id *id, uint64_t durable_seq,
-                  struct ig_state *ret_state) {
+                  struct ig_state *ret_state, uint64_t *ret_removed_seq) {
     struct stripe *stripe = stripe_of(pending, id);
     ig_lock(&stripe->lock);
     const struct ig_pend *pend = *slot_locked(pending, stripe, id);
     bool known = pend != NULL && pend->resolved;
+    *ret_removed_seq = known && !ig_state_live(&pend->state) ? pend->removed_seq : 0;
     if (known && pend->visible_seq <= durable_seq)
         *ret_state = pend->state;
     else if (known)
         memset(ret_state, 0, sizeof *ret_state);
     ig_unlock(&stripe->lock);
     return known;
+}
+
+static int compare_ids(const void *a, const void *b) { return ingot_id_compare(a, b); }
+
+static size_t copy_ids_locked(const struct stripe *stripe, ingot_id *ids) {
+    size_t count = 0;
+    for (unsigned b = 0; b < BUCKETS; b++)
+        for (const struct ig_pend *pend = stripe->bucket[b]; pend != NULL; pend = pend->next) {
+            if (ids != NULL)
+                ids[count] = pend->id;
+            count++;
+        }
+    return count;
+}
+
+ingot_status ig_pending_ids(struct ig_pending *pending, ingot_id **ret_ids, size_t *ret_count,
+                            ingot_error *err) {
+    ingot_id *ids = NULL;
+    size_t count = 0;
+    for (unsigned i = 0; i < STRIPES; i++) {
+        struct stripe *stripe = &pending->stripes[i];
+        ig_lock(&stripe->lock);
+        size_t more = copy_ids_locked(stripe, NULL);
+        ingot_id *grown = ig_realloc(ids, (count + more) * sizeof *ids);
+        if (grown != NULL)
+            count += copy_ids_locked(stripe, grown + count);
+        ig_unlock(&stripe->lock);
+        if (grown == NULL) {
+            ig_free(ids);
+            return ig_fail_memory(err, "a list of ids");
+        }
+        ids = grown;
+    }
+    qsort(ids, count, sizeof *ids, compare_ids);
+    *ret_ids = ids;
+    *ret_count = count;
+    return INGOT_OK;
 }
 
 void ig_pend_lease(struct ig_pending *pending, struct ig_pend *pend) {

@@ -26,6 +26,7 @@ struct ig_pend {
     uint32_t leases;
     struct ig_state state; /* written by the owner under the stripe lock */
     uint64_t visible_seq;  /* the object may be seen when this record is durable; 0: now */
+    uint64_t removed_seq;  /* its absence may be told when this record is durable; 0: now */
 };
 
 /* Called under the stripe's lock when an id becomes present, before its entry can be dropped. */
@@ -53,9 +54,13 @@ void ig_pend_change(struct ig_pending *pending, struct ig_pend *pend, const stru
 void ig_pend_applied(struct ig_pending *pending, const ingot_id *id, uint32_t records);
 
 /* The state if there is an entry that knows it: true, and the state as a reader may see it, given
- * what is durable. */
+ * what is durable. An answer that it is absent must wait for *ret_removed_seq. */
 bool ig_pend_peek(struct ig_pending *pending, const ingot_id *id, uint64_t durable_seq,
-                  struct ig_state *ret_state);
+                  struct ig_state *ret_state, uint64_t *ret_removed_seq);
+
+/* All ids that have an entry, sorted. Owned. */
+ingot_status ig_pending_ids(struct ig_pending *pending, ingot_id **ret_ids, size_t *ret_count,
+                            ingot_error *err);
 
 /* By the owner, or a holder of a lease: one lease more or less. The entry stays while leased. */
 void ig_pend_lease(struct ig_pending *pending, struct ig_pend *pend);

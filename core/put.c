@@ -38,7 +38,8 @@ static ingot_status append_duplicate(ingot_store *store, const struct ig_put *pu
                                      struct ig_slot *ret_slot, ingot_error *err) {
     ig_count(&store->counters.puts_duplicate, 1);
     bool settled = pend->state.seq <= ig_store_durable_seq(store);
-    if ((put->flags & INGOT_NO_REF) != 0 && settled) {
+    /* Without a reference the record still renews the grace period. */
+    if ((put->flags & INGOT_NO_REF) != 0 && settled && pend->state.refs > 0) {
         *ret_slot = (struct ig_slot){.group = NULL};
         return INGOT_OK;
     }

@@ -240,7 +240,7 @@ ingot_status ingot_queue_wait(ingot_queue *queue, ingot_result *results, size_t 
 int32_t ingot_queue_fd(const ingot_queue *queue) { return queue->event_fd; }
 
 void ingot_queue_close(ingot_queue *queue) {
-    if (queue == NULL)
+    if (queue == NULL || ig_store_enter(queue->store, NULL) != INGOT_OK)
         return;
     ig_lock(&queue->lock);
     queue->closing = true;

@@ -75,6 +75,9 @@ static ingot_status drop_lost_limbo(struct rebuild *rebuild, const struct ig_lar
 
 static ingot_status fill(struct rebuild *rebuild, const char *log_path, const char *objects_path,
                          const char *new_path, ingot_error *err) {
+    IG_CLEANUP_FREE char *quarantine = ig_path(rebuild->path, "integrity/quarantine");
+    if (quarantine == NULL)
+        return ig_fail_memory(err, "a path");
     struct ig_segments_options segments = {
         .directory = log_path,
         .uuid = rebuild->format.uuid,
@@ -82,6 +85,7 @@ static ingot_status fill(struct rebuild *rebuild, const char *log_path, const ch
         .record_max = ig_record_footprint(rebuild->format.large_min),
         .direct = true,
         .tolerant = true,
+        .quarantine = quarantine,
     };
     uint64_t damaged_segments = 0;
     ingot_status status = ig_segments_open(&segments, &rebuild->segments, &damaged_segments, err);

@@ -26,6 +26,8 @@ static ingot_status allowed(const struct ig_pend *pend, int64_t refs_now, int64_
                             ingot_error *err) {
     if (!pend->state.present || (pend->state.limbo && change < 0))
         return ig_fail_not_found(err, &pend->id);
+    if (change > 0 && refs_now == INT64_MAX)
+        return ig_fail(err, INGOT_TOO_LARGE, "an object has as many references as can be counted");
     return refs_now + change < 0 ? fail_no_reference(&pend->id, err) : INGOT_OK;
 }
 

@@ -208,7 +208,7 @@ static ingot_status check_nothing_follows(struct replay *replay, uint32_t number
 /* The group that the index took last must still be there, unchanged. */
 static ingot_status check_tail(const struct ig_replay_options *options,
                                const struct ig_watermark *mark, const struct ig_tail *tail,
-                               ingot_error *err) {
+                               int64_t *ret_time_ms, ingot_error *err) {
     struct ig_segment segment;
     ingot_status status = ig_segment_acquire(options->segments, mark->segment, &segment, err);
     if (status == INGOT_NOT_FOUND)
@@ -220,8 +220,12 @@ static ingot_status check_tail(const struct ig_replay_options *options,
     uint8_t header[IG_GROUP_HEADER];
     status = ig_read_all(segment.fd, header, sizeof header, tail->group_offset, "log segment", err);
     ig_segment_release(options->segments, &segment);
-    if (status == INGOT_OK && ig_sum(header, sizeof header, 0) != tail->chain)
+    struct ig_group_header group;
+    if (status == INGOT_OK && (ig_sum(header, sizeof header, 0) != tail->chain ||
+                               ig_group_header_decode(header, segment.salt, &group) != NULL))
         status = INGOT_CORRUPT;
+    if (status == INGOT_OK)
+        *ret_time_ms = group.time_ms;
     if (status == INGOT_CORRUPT)
         ig_fail(err, INGOT_CORRUPT,
                 "the log is damaged: segment %" PRIu32 " has no group at %" PRIu64
@@ -273,25 +277,32 @@ static ingot_status run(struct replay *replay, ingot_error *err) {
     ingot_status status = ig_index_watermark(options->index, &mark, err);
     if (status == INGOT_NOT_FOUND)
         status = INGOT_OK;
-    if (status == INGOT_OK && mark.segment != 0)
+    /* A rebuild may leave the place at the start of a segment: no group is before it there. */
+    bool inside = mark.segment != 0 && mark.offset != IG_SEGMENT_HEADER;
+    if (status == INGOT_OK && inside)
         status = ig_tail_get(options->index, &tail, err);
-    if (status == INGOT_OK && mark.segment != 0)
-        status = check_tail(options, &mark, &tail, err);
+    if (status == INGOT_OK && inside)
+        status = check_tail(options, &mark, &tail, &replay->report->time_ms, err);
     if (status != INGOT_OK)
         return status;
     replay->report->end = mark;
     replay->report->chain = tail.chain;
     replay->report->group_offset = tail.group_offset;
-    struct ig_scan_start start = {.offset = mark.segment == 0 ? 0 : mark.offset,
+    struct ig_scan_start start = {.offset = inside ? mark.offset : 0,
                                   .chain = tail.chain,
                                   .seq = options->salvage ? 0 : mark.seq + 1,
                                   .salvage = options->salvage,
                                   .bodies = true};
     uint32_t first = mark.segment == 0 ? ig_segments_next(options->segments, 1) : mark.segment;
+    if (mark.segment == 0 && first > 1 && !options->salvage)
+        return ig_fail(err, INGOT_CORRUPT,
+                       "log segments before %" PRIu32 " are missing: the index has taken nothing",
+                       first);
     status = walk(replay, first, start, err);
-    if (status != INGOT_OK || replay->count == 0)
+    if (status != INGOT_OK || (replay->count == 0 && !options->salvage))
         return status;
-    struct ig_watermark end = replay->report->end;
+    /* Behind a salvage the log is read on from where it will be written on: damage stays behind. */
+    struct ig_watermark end = options->salvage ? replay->report->resume : replay->report->end;
     tail = (struct ig_tail){.chain = replay->report->chain,
                             .group_offset = replay->report->group_offset};
     return write_gathered(replay, &end, &tail, err);

@@ -26,10 +26,11 @@ struct ig_segments_options {
     uint64_t size_max;
     uint64_t record_max; /* longest record: bounds the smallest segment */
     bool direct;
-    bool tolerant; /* leave out segments with a damaged header instead of failing */
+    bool tolerant;          /* do not fail on damaged segments */
+    const char *quarantine; /* tolerant: where segments with a damaged header are moved to */
 };
 
-/* `ret_damaged`: how many were left out (NULL unless tolerant). Reads the directory and every
+/* Reads the directory and every
  * segment's header; removes nothing. */
 ingot_status ig_segments_open(const struct ig_segments_options *options,
                               struct ig_segments **ret_segments, uint64_t *ret_damaged,

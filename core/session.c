@@ -101,7 +101,7 @@ ingot_status ingot_session_put(ingot_session *session, const void *data, size_t 
 }
 
 void ingot_session_close(ingot_session *session) {
-    if (session == NULL)
+    if (session == NULL || ig_store_enter(session->store, NULL) != INGOT_OK)
         return;
     for (uint32_t i = 0; i < session->count; i++)
         ig_pend_unlease(session->store->pending, session->leases[i]);

@@ -39,7 +39,7 @@ void ig_state_apply(struct ig_state *state, const struct ig_record *record, uint
         return;
     case IG_REF:
         if (ig_state_live(state)) {
-            state->refs += record->refs;
+            state->refs = (int64_t)((uint64_t)state->refs + (uint64_t)record->refs);
             state->changed_ms = time_ms;
         }
         return;
@@ -75,7 +75,7 @@ void ig_state_from_index(const struct ig_content *content, const struct ig_refs 
         .offset = content->offset,
         .seq = content->seq,
         .size = content->size,
-        .refs = content->base_refs + refs->delta,
+        .refs = (int64_t)((uint64_t)content->base_refs + (uint64_t)refs->delta),
         .time_ms = content->time_ms,
         .changed_ms = refs->time_ms,
     };
@@ -149,7 +149,9 @@ void ig_change_to_batch(const struct ig_change *change, struct ig_sums *sums,
         ig_index_delete_content(batch, &change->id);
         ig_index_delete_refs(batch, &change->id);
     } else if (change->kind == IG_REF) {
-        ig_index_add_refs(batch, &change->id, after->refs - before->refs, after->changed_ms);
+        ig_index_add_refs(batch, &change->id,
+                          (int64_t)((uint64_t)after->refs - (uint64_t)before->refs),
+                          after->changed_ms);
     } else {
         put_content(&change->id, after, batch);
         if (after->changed_ms != 0)

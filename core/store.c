@@ -62,9 +62,17 @@ static ingot_status look_index(ingot_store *store, const ingot_id *id, bool coun
 
 ingot_status ig_store_look(ingot_store *store, const ingot_id *id, bool counted,
                            struct ig_state *ret_state, ingot_error *err) {
-    if (ig_pend_peek(store->pending, id, ig_store_durable_seq(store), ret_state))
-        return INGOT_OK;
-    return look_index(store, id, counted, ret_state, err);
+    static const struct ig_wait forever = {.deadline_ns = UINT64_MAX};
+    uint64_t removed_seq;
+    if (ig_pend_peek(store->pending, id, ig_store_durable_seq(store), ret_state, &removed_seq))
+        return ig_store_settled(store, removed_seq, INGOT_OK, &forever, err);
+    ingot_status status = look_index(store, id, counted, ret_state, err);
+    /* A count is read in two parts, and cleaning may move it from one to the other meanwhile. */
+    for (uint64_t seq = 0; counted && status == INGOT_OK && seq != ret_state->seq;) {
+        seq = ret_state->seq;
+        status = look_index(store, id, counted, ret_state, err);
+    }
+    return status;
 }
 
 ingot_status ig_store_own(ingot_store *store, const ingot_id *id, const struct ig_wait *wait,
@@ -115,14 +123,23 @@ static void account(ingot_store *store, const struct ig_change *change) {
         ig_segment_add_live(store->segments, change->after.segment, (int64_t)is);
 }
 
+static bool helps_to_reclaim(const struct ig_append *append) {
+    const struct ig_record *record = &append->record;
+    return append->copied || record->kind == IG_TOMBSTONE || record->kind == IG_PURGE ||
+           (record->kind == IG_REF && record->refs < 0);
+}
+
 ingot_status ig_store_append(ingot_store *store, struct ig_append *appends, uint32_t count,
                              bool relaxed, const struct ig_wait *wait, struct ig_slot *ret_slot,
                              ingot_error *err) {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < count; i++)
+    bool reclaims = true;
+    for (uint32_t i = 0; i < count; i++) {
         bytes += ig_record_footprint(appends[i].record.body_len);
+        reclaims = reclaims && helps_to_reclaim(&appends[i]);
+    }
     struct ig_slot slot;
-    ingot_status status = ig_log_reserve(store->log, bytes, count, wait, &slot, err);
+    ingot_status status = ig_log_reserve(store->log, bytes, count, reclaims, wait, &slot, err);
     if (status != INGOT_OK)
         return status;
     uint8_t *memory = slot.memory;
@@ -139,8 +156,10 @@ ingot_status ig_store_append(ingot_store *store, struct ig_append *appends, uint
         change->after = append->pend->state;
         ig_state_apply(&change->after, &append->record, slot.segment, offset, slot.time_ms);
         write_record(&memory, &append->record, append->body, slot.record_seed);
-        ig_pend_change(store->pending, append->pend, &change->after,
-                       relaxed ? 0 : append->record.seq, 1);
+        uint64_t visible_seq = append->copied ? append->pend->visible_seq
+                               : relaxed      ? 0
+                                              : append->record.seq;
+        ig_pend_change(store->pending, append->pend, &change->after, visible_seq, 1);
         account(store, change);
     }
     ig_log_filled(store->log, &slot);

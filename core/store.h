@@ -46,6 +46,8 @@ struct ingot_store {
     struct ig_apply *apply; /* NULL when read-only */
     struct ig_front *front;
     struct ig_l1 *l1;
+    ingot_id *tail_ids; /* read-only: ids whose newest state is not in the index; sorted */
+    size_t tail_count;
     ig_mutex gc_lock; /* held by a collection, a cleaning or a check */
     ig_mutex totals_lock;
     struct ig_totals totals; /* sync: totals_lock */
@@ -85,6 +87,7 @@ struct ig_append {
     struct ig_record record; /* seq is filled in */
     const void *body;
     struct ig_pend *pend; /* owned by the caller */
+    bool copied;          /* of what is in the log already: changes nothing that can be seen */
 };
 /* Reserves, writes the records and changes the entries, all in one commit group. */
 ingot_status ig_store_append(ingot_store *store, struct ig_append *appends, uint32_t count,

@@ -191,7 +191,7 @@ ingot_status ingot_reader_seek(ingot_reader *reader, uint64_t offset, ingot_erro
 }
 
 void ingot_reader_close(ingot_reader *reader) {
-    if (reader == NULL)
+    if (reader == NULL || ig_store_enter(reader->store, NULL) != INGOT_OK)
         return;
     ig_large_close(reader->in);
     ingot_buf_release(reader->whole);
