@@ -31,7 +31,7 @@ struct check {
     const struct ig_wait *wait;
     uint64_t limit_seq;  /* records after it are not looked at */
     uint64_t draw;       /* decides which objects a sample takes */
-    struct known *known; /* open addressing */
+    struct known *known; /* open addressing; at most half full, never NULL after the first grow */
     uint64_t capacity;
     uint64_t count;
     uint32_t passes;
@@ -196,11 +196,6 @@ static ingot_status check_object(struct check *check, const struct known *known,
     return status != INGOT_OK ? ig_fail(err, status, "%s", error.message) : INGOT_OK;
 }
 
-static bool same(const struct ig_state *a, const struct ig_state *b) {
-    return a->limbo == b->limbo && a->file == b->file && a->segment == b->segment &&
-           a->offset == b->offset && a->seq == b->seq && a->size == b->size && a->refs == b->refs;
-}
-
 static void note_mismatch(struct check *check, const ingot_id *id, const char *how) {
     char what[200], hex[INGOT_ID_HEX + 1];
     ingot_id_format(id, hex);
@@ -228,13 +223,13 @@ static ingot_status compare_index(struct check *check, struct ig_index_iter *ite
         ingot_status status = ig_wait_check(check->wait, err);
         if (status != INGOT_OK)
             return status;
-        struct known *known = check->capacity == 0 ? NULL : find(check, held);
-        if (known == NULL || !known->used || !known->state.present) {
+        struct known *known = find(check, held);
+        if (!known->used || !known->state.present) {
             note_mismatch(check, held, "in the index but not in the log");
             continue;
         }
         known->seen = true;
-        if (!same(&known->state, held_state))
+        if (!ig_state_equal(&known->state, held_state))
             note_mismatch(check, held, "the index and the log differ");
         if (ig_state_live(&known->state)) {
             check->report->objects++;
@@ -266,8 +261,7 @@ static ingot_status run_passes(struct check *check, struct ig_index_iter *iter, 
     bool has_held = false;
     ingot_status status = INGOT_OK;
     for (check->pass = 0; check->pass < check->passes && status == INGOT_OK; check->pass++) {
-        if (check->known != NULL)
-            memset(check->known, 0, check->capacity * sizeof *check->known);
+        memset(check->known, 0, check->capacity * sizeof *check->known);
         check->count = 0;
         status = scan_log(check, err);
         if (status == INGOT_OK)
@@ -311,6 +305,8 @@ static ingot_status run_check(struct check *check, ingot_error *err) {
         status = ig_index_counter(check->store->index, IG_COUNTER_LIMBO, &limbo, err);
     uint64_t passes = (uint64_t)(objects + limbo) / IDS_A_PASS + 1;
     check->passes = passes < PASSES_MAX ? (uint32_t)passes : PASSES_MAX;
+    if (status == INGOT_OK)
+        status = grow(check, err);
     if (status == INGOT_OK)
         status = run_passes(check, iter, err);
     ig_index_iter_close(iter);

@@ -30,8 +30,8 @@ struct ig_segments_options {
     const char *quarantine; /* tolerant: where segments with a damaged header are moved to */
 };
 
-/* Reads the directory and every
- * segment's header; removes nothing. */
+/* Reads the directory and every segment's header. *ret_damaged, if not NULL: how many were damaged
+ * (tolerant only). */
 ingot_status ig_segments_open(const struct ig_segments_options *options,
                               struct ig_segments **ret_segments, uint64_t *ret_damaged,
                               ingot_error *err);

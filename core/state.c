@@ -5,6 +5,12 @@
 
 bool ig_state_live(const struct ig_state *state) { return state->present && !state->limbo; }
 
+bool ig_state_equal(const struct ig_state *a, const struct ig_state *b) {
+    return a->present == b->present && a->limbo == b->limbo && a->file == b->file &&
+           a->segment == b->segment && a->offset == b->offset && a->seq == b->seq &&
+           a->size == b->size && a->refs == b->refs;
+}
+
 uint64_t ig_state_log_bytes(const struct ig_state *state) {
     if (!state->present)
         return 0;
@@ -143,7 +149,8 @@ void ig_change_to_batch(const struct ig_change *change, struct ig_sums *sums,
                         struct ig_index_batch *batch) {
     const struct ig_state *before = &change->before;
     const struct ig_state *after = &change->after;
-    if (memcmp(before, after, sizeof *before) == 0)
+    if (ig_state_equal(before, after) && before->time_ms == after->time_ms &&
+        before->changed_ms == after->changed_ms)
         return;
     if (!after->present) {
         ig_index_delete_content(batch, &change->id);

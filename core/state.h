@@ -41,6 +41,8 @@ struct ig_totals {
 
 /* True if the object is in the store. */
 bool ig_state_live(const struct ig_state *state);
+/* Same place, size, count and standing. Times do not count. */
+bool ig_state_equal(const struct ig_state *a, const struct ig_state *b);
 /* Bytes of the log that this state needs, in state->segment. */
 uint64_t ig_state_log_bytes(const struct ig_state *state);
 /* Since when nothing has changed, for the grace period. */
