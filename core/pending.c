@@ -174,6 +174,10 @@ void ig_pend_change(struct ig_pending *pending, struct ig_pend *pend, const stru
     ig_unlock(&stripe->lock);
 }
 
+uint64_t ig_pend_told_seq(const struct ig_pend *pend) {
+    return ig_state_live(&pend->state) ? pend->visible_seq : pend->removed_seq;
+}
+
 void ig_pend_applied(struct ig_pending *pending, const ingot_id *id, uint32_t records) {
     struct stripe *stripe = stripe_of(pending, id);
     ig_lock(&stripe->lock);

@@ -50,6 +50,8 @@ void ig_pend_resolve(struct ig_pending *pending, struct ig_pend *pend,
 /* By the owner: the state after `records` new records in the log. */
 void ig_pend_change(struct ig_pending *pending, struct ig_pend *pend, const struct ig_state *state,
                     uint64_t visible_seq, uint32_t records);
+/* By the owner: the record that must be durable before an answer from this state may be given. */
+uint64_t ig_pend_told_seq(const struct ig_pend *pend);
 /* By the applier: the index has taken this many records of the id. */
 void ig_pend_applied(struct ig_pending *pending, const ingot_id *id, uint32_t records);
 

@@ -24,19 +24,13 @@ static ingot_status append_new(ingot_store *store, const struct ig_put *put, str
             return status;
     }
     bool relaxed = (put->flags & INGOT_RELAXED) != 0;
-    ingot_status status = ig_store_append(store, &append, 1, relaxed, wait, ret_slot, err);
-    if (status == INGOT_OK) {
-        ig_count(&store->counters.puts_new, 1);
-        ig_count(&store->counters.put_new_bytes, put->len);
-    }
-    return status;
+    return ig_store_append(store, &append, 1, relaxed, wait, ret_slot, err);
 }
 
 /* The bytes are there, perhaps not yet durable: whatever is waited for must cover them too. */
 static ingot_status append_duplicate(ingot_store *store, const struct ig_put *put,
                                      struct ig_pend *pend, const struct ig_wait *wait,
                                      struct ig_slot *ret_slot, ingot_error *err) {
-    ig_count(&store->counters.puts_duplicate, 1);
     bool settled = pend->state.seq <= ig_store_durable_seq(store);
     /* Without a reference the record still renews the grace period. */
     if ((put->flags & INGOT_NO_REF) != 0 && settled && pend->state.refs > 0) {
@@ -54,11 +48,13 @@ static ingot_status append_duplicate(ingot_store *store, const struct ig_put *pu
 static ingot_status put_owned(ingot_store *store, struct ig_put *put, struct ig_pend *pend,
                               const struct ig_wait *wait, struct ig_slot *ret_slot,
                               ingot_error *err) {
-    ingot_status status = ig_state_live(&pend->state)
-                              ? append_duplicate(store, put, pend, wait, ret_slot, err)
-                              : append_new(store, put, pend, wait, ret_slot, err);
+    bool known = ig_state_live(&pend->state);
+    ingot_status status = known ? append_duplicate(store, put, pend, wait, ret_slot, err)
+                                : append_new(store, put, pend, wait, ret_slot, err);
     if (status != INGOT_OK)
         return status;
+    ig_count(known ? &store->counters.puts_duplicate : &store->counters.puts_new, 1);
+    ig_count(&store->counters.put_new_bytes, known ? 0 : put->len);
     if (put->lease != NULL) {
         ig_pend_lease(store->pending, pend);
         *put->lease = pend;

@@ -44,9 +44,9 @@ ingot_status ig_store_change_ref(ingot_store *store, const ingot_id *id, int64_t
         status = ig_store_append(store, &append, 1, relaxed, wait, ret_slot, err);
         *ret_refs = pend->state.refs;
     }
-    uint64_t visible_seq = status == INGOT_OK ? 0 : pend->visible_seq;
+    uint64_t told_seq = status == INGOT_OK ? 0 : ig_pend_told_seq(pend);
     ig_pend_disown(store->pending, pend);
-    return ig_store_settled(store, visible_seq, status, wait, err);
+    return ig_store_settled(store, told_seq, status, wait, err);
 }
 
 static ingot_status change_ref(ingot_store *store, const ingot_id *id, int64_t change,
@@ -150,10 +150,10 @@ ingot_status ingot_store_delete(ingot_store *store, const ingot_id *id, const in
         status = ig_fail(err, INGOT_IN_USE, "object %s is leased", hex);
     else
         status = ig_store_bury(store, pend, relaxed, &wait, &slot, err);
-    uint64_t visible_seq = status == INGOT_OK ? 0 : pend->visible_seq;
+    uint64_t told_seq = status == INGOT_OK ? 0 : ig_pend_told_seq(pend);
     ig_pend_disown(store->pending, pend);
     if (status != INGOT_OK)
-        return ig_store_settled(store, visible_seq, status, &wait, err);
+        return ig_store_settled(store, told_seq, status, &wait, err);
     return ig_store_commit(store, &slot, relaxed, &wait, err);
 }
 
@@ -249,13 +249,14 @@ static ingot_status commit_sorted(ingot_batch *batch, const struct change *sorte
     ingot_status status = prepare(batch, sorted, appends, owned, &owned_count, wait, err);
     if (status == INGOT_OK)
         status = ig_store_append(batch->store, appends, batch->count, relaxed, wait, &slot, err);
-    uint64_t visible_seq = 0;
+    uint64_t told_seq = 0;
     for (uint32_t i = 0; i < owned_count; i++) {
-        visible_seq = owned[i]->visible_seq > visible_seq ? owned[i]->visible_seq : visible_seq;
+        uint64_t seq = ig_pend_told_seq(owned[i]);
+        told_seq = seq > told_seq ? seq : told_seq;
         ig_pend_disown(batch->store->pending, owned[i]);
     }
     if (status != INGOT_OK)
-        return ig_store_settled(batch->store, visible_seq, status, wait, err);
+        return ig_store_settled(batch->store, told_seq, status, wait, err);
     return ig_store_commit(batch->store, &slot, relaxed, wait, err);
 }
 

@@ -273,13 +273,21 @@ static uint64_t size_of(const struct ig_segments *segments, uint32_t number) {
     return size < segments->options.size_max ? size : segments->options.size_max;
 }
 
-static ingot_status open_write(const struct ig_segments *segments, const char *path, int flags,
-                               int *ret_fd, ingot_error *err) {
+static ingot_status create_file(const char *path, ingot_error *err) {
+    int fd = ig_os->open(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return ig_fail_errno(err, errno, "cannot make %s", path);
+    ig_os->close(fd);
+    return INGOT_OK;
+}
+
+static ingot_status open_write(const struct ig_segments *segments, const char *path, int *ret_fd,
+                               ingot_error *err) {
     int fd = -1;
     if (segments->options.direct)
-        fd = ig_os->open(AT_FDCWD, path, flags | O_DIRECT, 0600);
+        fd = ig_os->open(AT_FDCWD, path, O_RDWR | O_DIRECT, 0);
     if (fd < 0)
-        fd = ig_os->open(AT_FDCWD, path, flags, 0600);
+        fd = ig_os->open(AT_FDCWD, path, O_RDWR, 0);
     if (fd < 0)
         return ig_fail_errno(err, errno, "cannot open %s for writing", path);
     *ret_fd = fd;
@@ -308,8 +316,15 @@ static ingot_status write_new(struct ig_segments *segments, const struct ig_segm
     if (zeros == NULL)
         return ig_fail_memory(err, "a segment");
     memset(zeros, 0, ZERO_CHUNK);
+    /* A leftover may have become a segment under its other name: never written to, only removed. */
     int fd;
-    ingot_status status = open_write(segments, temporary, O_RDWR | O_CREAT | O_TRUNC, &fd, err);
+    ingot_status status = INGOT_OK;
+    if (ig_os->unlinkat(AT_FDCWD, temporary, 0) < 0 && errno != ENOENT)
+        status = ig_fail_errno(err, errno, "cannot remove %s", temporary);
+    if (status == INGOT_OK)
+        status = create_file(temporary, err);
+    if (status == INGOT_OK)
+        status = open_write(segments, temporary, &fd, err);
     if (status == INGOT_OK) {
         status = fill(fd, block, header->size, zeros, temporary, err);
         ig_os->close(fd);
@@ -330,8 +345,10 @@ ingot_status ig_segment_make(struct ig_segments *segments, uint32_t number, int6
     if (path == NULL || temporary == NULL)
         return ig_fail_memory(err, "a path");
     ingot_status status = write_new(segments, &header, temporary, err);
-    /* A link, not a rename: it never takes the place of a file that is there. */
-    if (status == INGOT_OK && ig_os->linkat(AT_FDCWD, temporary, AT_FDCWD, path, 0) < 0)
+    /* A link, not a rename: it never takes the place of a file that is there. One that is there was
+     * made by an attempt that failed later on, and is taken over if it is whole. */
+    if (status == INGOT_OK && ig_os->linkat(AT_FDCWD, temporary, AT_FDCWD, path, 0) < 0 &&
+        errno != EEXIST)
         status = ig_fail_errno(err, errno, "cannot name %s", path);
     ig_os->unlinkat(AT_FDCWD, temporary, 0);
     if (status != INGOT_OK)
@@ -341,6 +358,8 @@ ingot_status ig_segment_make(struct ig_segments *segments, uint32_t number, int6
         return status;
     struct ig_segment segment;
     status = read_header(segments, number, &segment, err);
+    if (status == INGOT_OK)
+        status = check_length(segments, &segment, err);
     return status != INGOT_OK ? status : insert(segments, &segment, err);
 }
 
@@ -349,7 +368,7 @@ ingot_status ig_segment_open_write(struct ig_segments *segments, uint32_t number
     IG_CLEANUP_FREE char *path = segment_path(segments, number);
     if (path == NULL)
         return ig_fail_memory(err, "a path");
-    return open_write(segments, path, O_RDWR, ret_fd, err);
+    return open_write(segments, path, ret_fd, err);
 }
 
 ingot_status ig_segment_remove(struct ig_segments *segments, uint32_t number, ingot_error *err) {

@@ -69,10 +69,10 @@ ingot_status ingot_session_lease(ingot_session *session, const ingot_id *id, ing
     bool live = ig_state_live(&pend->state);
     if (live)
         ig_pend_lease(store->pending, pend);
-    uint64_t visible_seq = live ? pend->visible_seq : 0;
+    uint64_t told_seq = ig_pend_told_seq(pend);
     ig_pend_disown(store->pending, pend);
     status = live ? keep(session, pend, err) : ig_fail_not_found(err, id);
-    return ig_store_settled(store, visible_seq, status, &wait, err);
+    return ig_store_settled(store, told_seq, status, &wait, err);
 }
 
 ingot_status ingot_session_put(ingot_session *session, const void *data, size_t len,

@@ -176,9 +176,9 @@ ingot_status ig_store_commit(ingot_store *store, const struct ig_slot *slot, boo
     return ig_log_wait(store->log, slot, wait, err);
 }
 
-ingot_status ig_store_settled(ingot_store *store, uint64_t visible_seq, ingot_status status,
+ingot_status ig_store_settled(ingot_store *store, uint64_t told_seq, ingot_status status,
                               const struct ig_wait *wait, ingot_error *err) {
-    if (visible_seq <= ig_store_durable_seq(store))
+    if (told_seq <= ig_store_durable_seq(store))
         return status;
     ingot_error error = INGOT_ERROR_INIT;
     ingot_status waited = ig_log_sync(store->log, wait, &error);

@@ -77,9 +77,9 @@ ingot_status ig_store_own(ingot_store *store, const ingot_id *id, const struct i
                           struct ig_pend **ret_pend, ingot_error *err);
 
 /* For a call that answers from an owned state without a record of its own to wait for: the answer
- * must not come before the object can be seen. `visible_seq` is the entry's; the caller owns it no
+ * must not come before its state may be told. `told_seq` is the entry's; the caller owns it no
  * more. Returns `status`, or the failure of waiting. */
-ingot_status ig_store_settled(ingot_store *store, uint64_t visible_seq, ingot_status status,
+ingot_status ig_store_settled(ingot_store *store, uint64_t told_seq, ingot_status status,
                               const struct ig_wait *wait, ingot_error *err);
 
 /* One record to be logged for an owned entry. */
