@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define BLOCK (200 * KIB) /* five fill a segment */
 #define SOON_MS 1000
@@ -911,10 +912,15 @@ static bool survives_call(struct run *run, int (*decide)(const struct call *call
     return atomic_load(&fired) > 0;
 }
 
+/* Of the calls of a run, every so manieth fails in turn, from a drawn start: --every=1 takes all.
+ */
+static unsigned every = 8;
+static unsigned first_call = 1;
+
 static void fail_each_call(struct fixture *f, int (*decide)(const struct call *call),
                            bool memory_only) {
-    unsigned number = 1;
-    for (bool more = true; more; number++) {
+    unsigned number = first_call;
+    for (bool more = true; more; number += every) {
         struct run run = {.f = f, .number = number, .memory_only = memory_only};
         more = survives_call(&run, decide);
     }
@@ -946,6 +952,15 @@ static void test_faults__every_file_operation_may_fail_once(void **state) {
 #define T(name) cmocka_unit_test_setup_teardown(test_faults__##name, faults_setup, faults_teardown)
 
 int main(int argc, char **argv) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (int i = 1; i < argc; i++)
+        sscanf(argv[i], "--every=%u", &every);
+    every = every == 0 ? 1 : every;
+    first_call = 1 + (unsigned)now.tv_nsec % every;
+    for (int i = 1; i < argc; i++)
+        sscanf(argv[i], "--first=%u", &first_call);
+    printf("replay: %s --every=%u --first=%u\n", argv[0], every, first_call);
     const struct CMUnitTest tests[] = {
         T(a_seal_follows_a_sync_of_all_before_it),
         T(a_failed_log_write_makes_the_store_read_only),
@@ -967,7 +982,7 @@ int main(int argc, char **argv) {
         T(every_allocation_may_fail_once),
         T(every_file_operation_may_fail_once),
     };
-    if (argc > 1)
+    if (argc > 1 && strncmp(argv[1], "--", 2) != 0)
         return die_after_puts(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
