@@ -42,6 +42,7 @@ count=$(tr -dc '\0' <"$work/files" | wc -c)
 
 # Killed in the middle: when about a third of the lines was printed, whatever that takes.
 "$ingot" init --quiet
+: >"$work/SUMS.killed"
 "$ingot" put --files0-from="$work/files" >"$work/SUMS.killed" &
 writer=$!
 while kill -0 $writer 2>/dev/null && [ "$(wc -l <"$work/SUMS.killed")" -lt $((count / 3)) ]; do
